@@ -1,0 +1,557 @@
+"""The command line: `python -m sketch_core draw cat`, and the other verbs of `--help`.
+
+Every verb imports what it needs when it runs, so `--help`, `classes` and `convert` do not wait for torch.
+Files appear whole or not at all, and none is overwritten without --force. Bad input is one line on standard
+error and exit status 1 (2 when the command itself is malformed, 130 after Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+SHEET_MAX = 1024  # drawings on a sheet.png; the files beside it hold all
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+READABLE = "SVG, ndjson, npz or bin"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(argv)
+        sys.stdout.flush()  # a full disk behind `> file` shows here
+        return status
+    except KeyboardInterrupt:
+        return _fail("stopped; nothing was written.", 130)
+    except BrokenPipeError:  # the reader of our output has left: `classes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("sketch_core"):
+            raise
+        return _fail(
+            f"{error.name} is not installed. Install all that is needed: pip install '.[standalone]'"
+        )
+    except MemoryError:
+        return _fail("not enough memory for this. Ask for fewer or smaller drawings.")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or error}.")
+    except ValueError as error:
+        return _fail(str(error))
+
+
+def _run(argv: list[str]) -> int:
+    if argv and argv[0] in PASSED_ON:  # these have a parser of their own
+        return PASSED_ON[argv[0]][1](argv[1:]) or 0
+    args = build_parser().parse_args(argv)
+    args.run(args)
+    return 0
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"sketch_core: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+# ---- draw ----------------------------------------------------------------------------------------
+
+
+def draw(args: argparse.Namespace) -> None:
+    from . import knitter
+    from .data import write_ndjson
+    from .raster import contact_sheet
+
+    model = knitter.load(args.model)
+    classes = choose_classes(args.classes, model.classes)
+    indices = range(args.start, args.start + args.count)
+    names = [f"{file_stem(name)}-{i:03d}.svg" for name in classes for i in indices]
+    settings = {
+        "steps": args.steps,
+        "sampler": args.sampler,
+        "schedule": args.schedule,
+        "guidance": args.guidance,
+        "detail": args.detail,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None}
+    with appearing(args.out, [*names, "sheet.png", "sketches.ndjson"], force=args.force) as folder:
+        started = time.perf_counter()
+        sketches, calls = [], 0
+        with Progress("drawing", len(names)) as progress:
+            for name in classes:
+                counter = CallCounter(progress, done=len(sketches), count=args.count)
+                sketches += model.draw(
+                    name, count=args.count, start=args.start, seed=args.seed, on_step=counter, **settings
+                )
+                calls += counter.calls
+        seconds = time.perf_counter() - started
+        for sketch, name, i in zip(sketches, names, itertools.cycle(indices)):
+            record = {"model": model.name, "class": sketch.label, "seed": args.seed, "index": i, **settings}
+            (folder / name).write_text(sketch.to_svg(metadata=record), "utf-8", newline="\n")
+        write_ndjson(folder / "sketches.ndjson", sketches)
+        save_sheet(folder / "sheet.png", sketches[:SHEET_MAX], contact_sheet)
+    report = {
+        "model": model.name,
+        "sketches": len(sketches),
+        "seconds": round(seconds, 3),
+        "network_calls": round(calls / len(sketches), 2),
+        "folder": str(args.out),
+    }
+    if args.json:
+        print(json.dumps({**report, "seed": args.seed, "files": [*names, "sheet.png", "sketches.ndjson"]}))
+    else:
+        print(
+            f"model {report['model']}: {len(sketches)} sketches in {seconds:.2f} s, "
+            f"{report['network_calls']:g} network calls a sketch, written to {args.out}"
+        )
+
+
+class CallCounter:
+    """Hears every step of one class's drawings: counts network calls, moves the progress line."""
+
+    def __init__(self, progress: Progress, *, done: int, count: int):
+        self.progress, self.done, self.count, self.calls = progress, done, count, 0
+
+    def __call__(self, step) -> None:
+        self.calls += step.calls * len(step.active)
+        self.progress.show(self.done + self.count * (1 - float(step.t.mean())))
+
+
+def save_sheet(path: Path, sketches: list, contact_sheet: Callable) -> None:
+    """PNG of the drawings side by side: near a square when they are many."""
+    columns = max(8, math.ceil(math.sqrt(len(sketches))))
+    contact_sheet(sketches, columns=min(columns, len(sketches))).save(path)
+
+
+def choose_classes(text: str, known: Sequence[str]) -> list[str]:
+    """The classes that a name, a comma list or 'all' stands for, in that order, each once."""
+    from .data import find_class
+
+    if text.strip().lower() == "all":
+        return list(known)
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    if not wanted:
+        raise ValueError(
+            f"no class in {text!r}. Name one, a comma list, or all: see `python -m sketch_core classes`."
+        )
+    return list(dict.fromkeys(find_class(part, known) for part in wanted))
+
+
+def file_stem(label: str) -> str:
+    """A class name as the start of a file name: "alarm clock" -> "alarm_clock"."""
+    return re.sub(r"[^\w-]+", "_", label).strip("_") or "sketch"
+
+
+# ---- classes, recognize, convert, data fetch -----------------------------------------------------
+
+
+def classes(args: argparse.Namespace) -> None:
+    from .hub import read_metadata
+
+    names = read_metadata(args.model).classes
+    print(json.dumps(list(names)) if args.json else "\n".join(names))
+
+
+def recognize(args: argparse.Namespace) -> None:
+    drawings = [(path, i, sketch) for path in args.files for i, sketch in enumerate(read_drawings(path))]
+    from .recognizer import load_recognizer
+
+    recognizer = load_recognizer(args.model)
+    top = min(args.top, len(recognizer.classes))
+    guesses = recognizer.recognize([sketch for _, _, sketch in drawings], top_k=top)
+    rows = [
+        {
+            "file": str(path),
+            "index": i,
+            "guesses": [{"label": name, "score": round(float(p), 4)} for name, p in best],
+        }
+        for (path, i, _), best in zip(drawings, guesses, strict=True)
+    ]
+    if args.json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        where = (
+            f"{row['file']}:{row['index']}"
+            if row["index"] or Path(row["file"]).suffix != ".svg"
+            else row["file"]
+        )
+        print(f"{where}  " + ", ".join(f"{guess['label']} {guess['score']:.2f}" for guess in row["guesses"]))
+
+
+def convert(args: argparse.Namespace) -> None:
+    source, target = args.source, args.target
+    kind = target.suffix.lower()
+    if kind and kind not in WRITERS:
+        raise ValueError(
+            f"cannot write {target.name}. Give a .svg, .ndjson, .npz or .png file, or a folder for SVGs."
+        )
+    if kind and not args.force and os.path.lexists(target):
+        raise ValueError(f"{target} exists already. Add --force to overwrite it, or choose another name.")
+    sketches = itertools.islice(read_drawings(source), args.pick.start, args.pick.stop)
+    if kind == ".ndjson":  # the one form that need not be held in memory
+        sketches, write = at_least_one(sketches, source), WRITERS[kind]
+        count = write(target, sketches, args)
+    else:
+        sketches = list(at_least_one(sketches, source))
+        count = (WRITERS[kind] if kind else write_svgs)(target, sketches, args)
+    print(f"{count} {'sketch' if count == 1 else 'sketches'} written to {target}")
+
+
+def at_least_one(sketches: Iterable, source: Path) -> Iterator:
+    empty = True
+    for sketch in sketches:
+        empty = False
+        yield sketch
+    if empty:
+        raise ValueError(f"{source} holds no drawing there. Check the file, or --pick.")
+
+
+def write_svg(target: Path, sketches: list, args: argparse.Namespace) -> int:
+    from .data.records import replacing
+
+    if len(sketches) > 1:
+        raise ValueError(
+            f"{args.source} holds {len(sketches)} drawings and {target.name} one. "
+            f"Choose one with --pick, or give a folder (a name without a suffix)."
+        )
+    with replacing(target) as file:
+        file.write(sketches[0].to_svg(size=args.size, smooth=args.smooth).encode())
+    return 1
+
+
+def write_svgs(target: Path, sketches: list, args: argparse.Namespace) -> int:
+    names = [
+        f"{file_stem(s.label or args.source.stem)}-{i:03d}.svg"
+        for i, s in enumerate(sketches, args.pick.start)
+    ]
+    with appearing(target, names, force=args.force) as folder:
+        for name, sketch in zip(names, sketches, strict=True):
+            (folder / name).write_text(
+                sketch.to_svg(size=args.size, smooth=args.smooth), "utf-8", newline="\n"
+            )
+    return len(names)
+
+
+def write_png(target: Path, sketches: list, args: argparse.Namespace) -> int:
+    from .data.records import replacing
+    from .raster import contact_sheet
+
+    with replacing(target) as file:
+        if len(sketches) == 1:
+            sketches[0].to_image(args.size or 512).save(file, "PNG")
+        else:
+            contact_sheet(sketches[:SHEET_MAX], cell=args.size or 128).save(file, "PNG")
+    return min(len(sketches), SHEET_MAX)
+
+
+def write_quickdraw_ndjson(target: Path, sketches: Iterable, args: argparse.Namespace) -> int:
+    from .data import write_ndjson
+
+    written = 0
+
+    def fitted() -> Iterator:
+        nonlocal written
+        for written, sketch in enumerate(sketches, 1):
+            yield quickdraw_form(sketch)
+
+    write_ndjson(target, fitted())
+    return written
+
+
+def write_quickdraw_npz(target: Path, sketches: list, args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from .data import write_npz
+    from .strokes import Sketch, sketch_to_stroke3
+
+    rows = []
+    for sketch in map(quickdraw_form, sketches):
+        whole = Sketch(tuple(np.rint(stroke) for stroke in sketch.strokes), sketch.canvas, sketch.label)
+        rows.append(sketch_to_stroke3(whole).astype(np.int16))
+    write_npz(target, {"train": rows, "valid": [], "test": []})
+    return len(rows)
+
+
+WRITERS = {
+    ".svg": write_svg,
+    ".png": write_png,
+    ".ndjson": write_quickdraw_ndjson,
+    ".npz": write_quickdraw_npz,
+}
+
+
+def quickdraw_form(sketch):
+    """The drawing on Quick, Draw!'s canvas of 0..255: fitted, unless it is there already."""
+    from .strokes import QUICKDRAW_CANVAS, fit
+
+    return sketch if sketch.canvas == QUICKDRAW_CANVAS else fit(sketch, QUICKDRAW_CANVAS)
+
+
+def fetch(args: argparse.Namespace) -> None:
+    from .data.fetch import fetch_class
+
+    for name in [part.strip() for part in args.classes.split(",") if part.strip()]:
+        with Progress(f"fetching {name}", 1) as progress:
+
+            def on_progress(done: int, total: int | None, progress=progress) -> None:
+                progress.show(done / total if total else 0)
+
+            path = fetch_class(name, args.out, format=args.format, on_progress=on_progress)
+        print(path)
+
+
+def train(argv: list[str]) -> int | None:
+    from .train.loop import main as train_main
+
+    return train_main(argv)
+
+
+def evaluate(argv: list[str]) -> int | None:
+    from .evaluate import main as evaluate_main
+
+    return evaluate_main(argv)
+
+
+PASSED_ON = {
+    "train": ("train a model on stroke files, see `train --help`", train),
+    "evaluate": ("measure a model against real drawings, see `evaluate --help`", evaluate),
+}
+
+
+def read_drawings(path: Path) -> Iterator:
+    """The sketches of a file; a picture or an unknown suffix is refused in a sentence."""
+    from .data import read_sketches
+
+    if path.suffix.lower() in PICTURES:
+        raise ValueError(
+            f"{path} is a picture, and this release cannot turn pictures into strokes yet. Give {READABLE}."
+        )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give a file: {READABLE}.")
+    return read_sketches(path)
+
+
+# ---- files that appear whole, progress -----------------------------------------------------------
+
+
+@contextmanager
+def appearing(folder: Path, names: Sequence[str], *, force: bool) -> Iterator[Path]:
+    """A folder to write `names` into: they appear in `folder` when the block ends well, none when it fails.
+
+    What stands in the way (a file of that name, a folder that cannot be written) is said before it runs.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file, wanted a folder. Choose another one with --out.")
+    taken = [name for name in names if os.path.lexists(folder / name)]
+    blocked = taken if not force else [name for name in taken if (folder / name).is_dir()]
+    if blocked:
+        more = f" (and {len(blocked) - 1} more)" if len(blocked) > 1 else ""
+        advice = "Choose another folder" if force else "Add --force to overwrite, or choose another folder"
+        raise ValueError(f"{folder / blocked[0]} exists already{more}. {advice}.")
+    stage = None
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=".sketches-", dir=nearest))
+        yield stage
+        if nearest == folder:
+            for name in names:
+                os.replace(stage / name, folder / name)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stage.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes private ones
+            stage.rename(folder)
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(reason, OSError):
+            raise
+        full = reason.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+        advice = "Free some space" if full else "Choose a folder you can write to"
+        raise ValueError(
+            f"cannot write {folder}: {reason.strerror or reason}. {advice}; nothing was written."
+        ) from error
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+class Progress:
+    """One line on a terminal's standard error, rewritten ten times a second; silent in a pipe."""
+
+    def __init__(self, what: str, total: float):
+        self.what, self.total = what, total
+        self.live = sys.stderr.isatty()
+        self.started = self.shown = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def show(self, done: float) -> None:
+        now = time.monotonic()
+        if not self.live or now - self.shown < 0.1:
+            return
+        self.shown = now
+        share = min(max(done / self.total, 0.0), 1.0)
+        left = f"{(now - self.started) * (1 / share - 1):.0f} s left" if share > 0.02 else ""
+        bar = "#" * round(24 * share)
+        print(f"\r{self.what} [{bar:<24}] {share:4.0%} {left:<12}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_) -> None:
+        if self.live:
+            print("\r" + " " * (len(self.what) + 48) + "\r", end="", file=sys.stderr, flush=True)
+
+
+# ---- the parser ----------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str):
+        raise SystemExit(_fail(f"{message}. See `{self.prog} --help`.", 2))
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def span(text: str) -> slice:
+    """ "3" -> the fourth drawing, "0:16" -> the first sixteen, "16:" -> all after them."""
+    match = re.fullmatch(r"(\d{0,9})(:(\d{0,9}))?", text)
+    if not match or not text or (match[2] is None and not match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an index like 3 or a span like 0:16")
+    start = int(match[1] or 0)
+    stop = start + 1 if match[2] is None else int(match[3]) if match[3] else None
+    return slice(start, stop)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m sketch_core",
+        description="Draws vector sketches stroke by stroke. `draw cat` writes SVG files into ./sketches.",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable, text: str, into=verbs, **options) -> argparse.ArgumentParser:
+        sub = into.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **options)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = verb(
+        "draw",
+        draw,
+        "draw sketches of a class into a folder",
+        epilog="Writes DIR/CLASS-000.svg and so on, DIR/sheet.png and DIR/sketches.ndjson. Sketch i of a class "
+        "and a seed is the same drawing however many are drawn with it.",
+    )
+    sub.add_argument("classes", metavar="CLASS", help="a class, a comma list of classes, or all")
+    sub.add_argument("--count", type=whole(1, 10_000), default=16, help="sketches of each class (default 16)")
+    sub.add_argument("--start", type=whole(0, 10**9), default=0, help="index of the first one (default 0)")
+    sub.add_argument(
+        "--seed", type=whole(0, 2**64 - 1), default=0, help="another seed, other drawings (default 0)"
+    )
+    sub.add_argument(
+        "--model", default="default", help="name or .safetensors file (default: the embedded one)"
+    )
+    sub.add_argument("--sampler", help="ddim or ddpm (default: the model's)")
+    sub.add_argument("--schedule", help="uniform or quadratic spacing of the steps (default: the model's)")
+    sub.add_argument("--steps", type=whole(1, 1000), help="denoising steps (default: the model's)")
+    sub.add_argument(
+        "--guidance", type=number(0, 100), help="how strongly the class is followed; 1 = not guided"
+    )
+    sub.add_argument(
+        "--detail", type=whole(1, 10_000), help="points of a drawing (default: as people draw the class)"
+    )
+    _add_out(sub, "sketches")
+    sub.add_argument("--json", action="store_true", help="print a JSON object instead of a sentence")
+
+    sub = verb("classes", classes, "list what a model can draw")
+    sub.add_argument(
+        "--model", default="default", help="name or .safetensors file (default: the embedded one)"
+    )
+    sub.add_argument("--json", action="store_true", help="print a JSON list")
+
+    sub = verb("recognize", recognize, "say what drawings show")
+    sub.add_argument("files", metavar="FILE", nargs="+", type=Path, help=READABLE)
+    sub.add_argument("--top", type=whole(1, 1000), default=3, help="guesses a drawing (default 3)")
+    sub.add_argument(
+        "--model", default="recognizer", help="name or .safetensors file (default: the embedded one)"
+    )
+    sub.add_argument("--json", action="store_true", help="print a JSON list")
+
+    sub = verb("convert", convert, "turn drawings into another file format")
+    sub.add_argument("source", metavar="IN", type=Path, help=READABLE)
+    sub.add_argument(
+        "target",
+        metavar="OUT",
+        type=Path,
+        help=".svg, .ndjson, .npz or .png, or a folder for one SVG a drawing",
+    )
+    sub.add_argument(
+        "--pick", type=span, default=slice(0, None), metavar="I|A:B", help="only these, counted from 0"
+    )
+    sub.add_argument(
+        "--size", type=whole(8, 8192), help="longest side of SVG or PNG in pixels (of a cell on a sheet)"
+    )
+    sub.add_argument("--smooth", action="store_true", help="curves through the points (SVG)")
+    sub.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+    groups = verbs.add_parser("data", help="get drawings to train on").add_subparsers(
+        metavar="VERB", required=True
+    )
+    sub = verb("fetch", fetch, "download classes from Google's public Quick, Draw! files", into=groups)
+    sub.add_argument("classes", metavar="CLASS", help="a class or a comma list of classes")
+    sub.add_argument(
+        "--format", choices=["npz", "ndjson", "bin"], default="npz", help="file format (default npz)"
+    )
+    _add_out(sub, "data")
+
+    for name, (text, _) in PASSED_ON.items():
+        verbs.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path(default), metavar="DIR", help=f"folder (default {default})"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
