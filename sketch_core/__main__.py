@@ -265,8 +265,9 @@ def write_quickdraw_ndjson(target: Path, sketches: Iterable, args: argparse.Name
 
     def fitted() -> Iterator:
         nonlocal written
-        for written, sketch in enumerate(sketches, 1):
+        for sketch in sketches:
             yield quickdraw_form(sketch)
+            written += 1
 
     write_ndjson(target, fitted())
     return written
@@ -476,8 +477,8 @@ def build_parser() -> argparse.ArgumentParser:
         "draw",
         draw,
         "draw sketches of a class into a folder",
-        epilog="Writes DIR/CLASS-000.svg and so on, DIR/sheet.png and DIR/sketches.ndjson. Sketch i of a class "
-        "and a seed is the same drawing however many are drawn with it.",
+        epilog="Writes DIR/CLASS-000.svg and so on, DIR/sheet.png and DIR/sketches.ndjson. Sketch i of a "
+        "class and a seed is the same drawing however many are drawn with it.",
     )
     sub.add_argument("classes", metavar="CLASS", help="a class, a comma list of classes, or all")
     sub.add_argument("--count", type=whole(1, 10_000), default=16, help="sketches of each class (default 16)")
