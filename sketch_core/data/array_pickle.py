@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 def read_numbers(data: bytes) -> list[np.ndarray | None]:
-    """The items of a pickled 1-D object array: read-only views of numbers in `data`, None for an item without.
+    """The items of a pickled 1-D object array: views of numbers in `data`, None for an item without.
 
     ValueError for damage, Refused for everything else a pickle can hold.
     """
@@ -93,7 +93,7 @@ _LONG1, _STOP = pickle.LONG1[0], pickle.STOP[0]
 
 
 def _replay(data: bytes):
-    """What the pickle builds, of tuples, lists, numbers, text, `_Name`, `_Dtype`, `_Array`; usual ops first."""
+    """What the pickle builds, of tuples, lists, numbers, text, `_Name`, `_Dtype`, `_Array`."""
     stack: list = []
     marks: list[int] = []
     memo: dict[int, object] = {}

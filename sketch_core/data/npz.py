@@ -1,8 +1,8 @@
 """Sketch-RNN's `.npz` files of stroke-3 drawings, read without unpickling anything.
 
-The published files (github.com/googlecreativelab/quickdraw-dataset) hold *pickled* object arrays of int16 (n, 3)
-arrays under train, valid and test: `array_pickle` reads those. Plain arrays, (n, 3) or (B, n, 3), work too.
-Files are written as published, so any reader of those reads ours.
+The published files (github.com/googlecreativelab/quickdraw-dataset) hold *pickled* object arrays of int16
+(n, 3) arrays under train, valid and test: `array_pickle` reads those. Plain arrays, (n, 3) or (B, n, 3), work
+too. Files are written as published, so any reader of those reads ours.
 
 Limits: splits of 256 MiB (the largest published class has 70 MB), offsets of 16 bits.
 """

@@ -1,8 +1,9 @@
 """What readers and writers of drawings share: an error that names the record, and files that appear whole.
 
 A reader's `on_error` says what becomes of a record that cannot be read: "raise" ends the reading with a
-`DataError`, "skip" leaves the record out, and a function is handed the error and the record is left out (so it
-can be counted or shown). Damage that hides where the next record starts is always raised.
+`DataError`, "skip" leaves the record out, and a function is handed the error and the record is left out (so
+it can be counted or shown). Damage that hides where the next record starts ends a stream after that one
+error; a file of which nothing can be read (a broken zip) always raises.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
+
+import numpy as np
+
+from ..strokes import QUICKDRAW_CANVAS
+
+MAX_COORDINATE = 1e6  # canvas units; float32 holds a sixteenth up to there
 
 
 class DataError(ValueError):
@@ -36,6 +43,14 @@ def report(on_error: OnError, error: DataError) -> None:
         on_error(error)
 
 
+def canvas_of(strokes: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The canvas of strokes (n, 2) from a file that names none: 255 x 255, or larger where they are."""
+    if not strokes:
+        return QUICKDRAW_CANVAS
+    right, bottom = np.ceil(np.max([stroke.max(0) for stroke in strokes], 0)).tolist()
+    return max(QUICKDRAW_CANVAS[0], right), max(QUICKDRAW_CANVAS[1], bottom)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """A binary file to write that takes the place of `path` when the block ends well, and vanishes when not.
@@ -47,7 +62,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         file = open(part, "xb")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         with file:
             yield file
@@ -55,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _WRITING:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         raise
 
 
@@ -63,6 +78,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WRITING = (*_FULL, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
 
 
-def _unwritable(path: Path, error: OSError) -> ValueError:
+def unwritable(path: Path, error: OSError) -> ValueError:
+    """The one sentence for a folder that cannot be written to, or a disk that is full."""
     advice = "Free some space" if error.errno in _FULL else "Choose a folder that you can write to"
     return ValueError(f"cannot write {path}: {error.strerror or error}. {advice} and try again.")
