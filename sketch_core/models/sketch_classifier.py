@@ -1,8 +1,8 @@
 """A small residual network that names a rasterised drawing: the embedded recognizer.
 
-It sees ink only (no order, no direction of strokes), scaled to fill the picture, so it judges what a person would see.
-Its penultimate activations are the features that `metrics.py` compares. Residual blocks after He et al. (2016,
-arXiv:1512.03385); widths are chosen so that two CPU cores train it in about half an hour.
+It sees ink only (no order, no direction of strokes), scaled to fill the picture: it judges what a person
+would see. Its penultimate activations are the features that `metrics.py` compares. Residual blocks after He et al.
+(2016, arXiv:1512.03385); widths are chosen so that one slow CPU core trains it in about half an hour.
 
 Limits: one line width and one picture size, those of its config; `recognizer.py` rasterises accordingly.
 """
@@ -55,8 +55,8 @@ class SketchClassifierConfig:
         ):
             raise ValueError(
                 f"kernel {self.kernel}, dropout {self.dropout}, padding {self.padding} or line_width "
-                f"{self.line_width} is out of range. Give an odd kernel, a dropout in [0, 1), a padding in [0, 0.5) "
-                f"and a line width above 0."
+                f"{self.line_width} is out of range. Give an odd kernel, a dropout in [0, 1), a padding in "
+                f"[0, 0.5) and a line width above 0."
             )
 
 

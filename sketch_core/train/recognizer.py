@@ -1,10 +1,10 @@
 """Trains the recognizer: `python -m sketch_core.train.recognizer --data DIR --seconds S --out FILE`.
 
-Train split only for training, valid split for choosing the weights, test split never read. Drawings are rasterised
-once, in several versions that differ by stroke (aspect, rotation, dropped strokes, line width), into a byte cache in
-memory; flips, shifts, small turns and zooms are applied to the pictures as they are drawn into a batch.
-Everything random is a function of (seed, step), so a run goes on after an interruption from its checkpoint; the
-schedule follows the time spent, so a run ends when it said it would.
+Train split only for training, valid split for choosing the weights, test split never read. Drawings are
+rasterised once, in several versions that differ by stroke (aspect, rotation, dropped strokes, line width),
+into a byte cache in memory; flips, shifts, small turns and zooms are applied to the pictures as they go into a
+batch. Everything random is a function of (seed, step), so a run goes on after an interruption from its
+checkpoint; the schedule follows the time spent, so a run ends when it said it would.
 
 Limits: one process, CPU threads as torch has them. Two runs of the same seconds differ, because machines do.
 """
@@ -54,8 +54,8 @@ class RecognizerTraining:
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.batch >= 2 and self.versions >= 1 and self.lr > 0):
             raise ValueError(
-                f"seconds {self.seconds}, batch {self.batch}, versions {self.versions} or lr {self.lr} is out of "
-                f"range. Give a time and a rate above 0, a batch of 2 or more and at least one version."
+                f"seconds {self.seconds}, batch {self.batch}, versions {self.versions} or lr {self.lr} is "
+                f"out of range. Give a time and a rate above 0, a batch of 2 or more and at least one version."
             )
 
 
@@ -179,7 +179,8 @@ class Run:
         state = torch.load(path, weights_only=True)
         if state["config"] != json.dumps(asdict(self.config)):
             raise ValueError(
-                f"{path} is the checkpoint of another network: {state['config']}. Give the same options, or remove it."
+                f"{path} is the checkpoint of another network: {state['config']}. "
+                f"Give the same options, or remove it."
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
