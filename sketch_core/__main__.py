@@ -8,17 +8,16 @@ error and exit status 1 (2 when the command itself is malformed, 130 after Ctrl-
 from __future__ import annotations
 
 import argparse
-import errno
 import itertools
 import json
 import math
 import os
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +72,6 @@ def _fail(message: str, status: int = 1) -> int:
 def draw(args: argparse.Namespace) -> None:
     from . import knitter
     from .data import write_ndjson
-    from .raster import contact_sheet
 
     model = knitter.load(args.model)
     classes = choose_classes(args.classes, model.classes)
@@ -102,7 +100,7 @@ def draw(args: argparse.Namespace) -> None:
             record = {"model": model.name, "class": sketch.label, "seed": args.seed, "index": i, **settings}
             (folder / name).write_text(sketch.to_svg(metadata=record), "utf-8", newline="\n")
         write_ndjson(folder / "sketches.ndjson", sketches)
-        save_sheet(folder / "sheet.png", sketches[:SHEET_MAX], contact_sheet)
+        sheet(sketches).save(folder / "sheet.png")
     report = {
         "model": model.name,
         "sketches": len(sketches),
@@ -130,10 +128,13 @@ class CallCounter:
         self.progress.show(self.done + self.count * (1 - float(step.t.mean())))
 
 
-def save_sheet(path: Path, sketches: list, contact_sheet: Callable) -> None:
-    """PNG of the drawings side by side: near a square when they are many."""
-    columns = max(8, math.ceil(math.sqrt(len(sketches))))
-    contact_sheet(sketches, columns=min(columns, len(sketches))).save(path)
+def sheet(sketches: list, cell: int = 128):
+    """PIL image of the first SHEET_MAX drawings: eight a row, near a square when they are many."""
+    from .raster import contact_sheet
+
+    sketches = sketches[:SHEET_MAX]
+    columns = min(len(sketches), max(8, math.ceil(math.sqrt(len(sketches)))))
+    return contact_sheet(sketches, columns=columns, cell=cell)
 
 
 def choose_classes(text: str, known: Sequence[str]) -> list[str]:
@@ -193,106 +194,78 @@ def recognize(args: argparse.Namespace) -> None:
 
 
 def convert(args: argparse.Namespace) -> None:
-    source, target = args.source, args.target
-    kind = target.suffix.lower()
-    if kind and kind not in WRITERS:
-        raise ValueError(
-            f"cannot write {target.name}. Give a .svg, .ndjson, .npz or .png file, or a folder for SVGs."
-        )
-    if kind and not args.force and os.path.lexists(target):
+    source, target, pick = args.source, args.target, args.pick
+    write = _writer(target)
+    if write is not _write_folder and not args.force and os.path.lexists(target):
         raise ValueError(f"{target} exists already. Add --force to overwrite it, or choose another name.")
-    sketches = itertools.islice(read_drawings(source), args.pick.start, args.pick.stop)
-    if kind == ".ndjson":  # the one form that need not be held in memory
-        sketches, write = at_least_one(sketches, source), WRITERS[kind]
-        count = write(target, sketches, args)
-    else:
-        sketches = list(at_least_one(sketches, source))
-        count = (WRITERS[kind] if kind else write_svgs)(target, sketches, args)
-    print(f"{count} {'sketch' if count == 1 else 'sketches'} written to {target}")
+    sketches = itertools.islice(read_drawings(source), pick.start, pick.stop)
+    first = list(itertools.islice(sketches, 1))
+    if not first:
+        raise ValueError(f"{source} holds no drawing to convert. Check the file, or --pick.")
+    written = write(target, itertools.chain(first, sketches), args)
+    print(f"{written} {'sketch' if written == 1 else 'sketches'} written to {target}")
 
 
-def at_least_one(sketches: Iterable, source: Path) -> Iterator:
-    empty = True
-    for sketch in sketches:
-        empty = False
-        yield sketch
-    if empty:
-        raise ValueError(f"{source} holds no drawing there. Check the file, or --pick.")
+def _writer(target: Path) -> Callable[[Path, Iterator, argparse.Namespace], int]:
+    """What writes a file of that name: (target, sketches, args) -> how many."""
+    from .data import write_sketches
+
+    name = target.name.lower()
+    if name.endswith(".svg"):
+        return _write_svg
+    if name.endswith(".png"):
+        return _write_png
+    if name.endswith(".npz"):
+        return lambda target, sketches, args: write_sketches(target, map(quickdraw_form, sketches))
+    if name.endswith((".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")):
+        return lambda target, sketches, args: write_sketches(target, sketches)
+    if target.suffix and not target.is_dir():
+        raise ValueError(
+            f"cannot write {target.name}. Give .svg, .ndjson, .npz or .png, or a folder for SVGs."
+        )
+    return _write_folder
 
 
-def write_svg(target: Path, sketches: list, args: argparse.Namespace) -> int:
+def _write_svg(target: Path, sketches: Iterator, args: argparse.Namespace) -> int:
     from .data.records import replacing
 
-    if len(sketches) > 1:
+    sketch, *others = itertools.islice(sketches, 2)
+    if others:
         raise ValueError(
-            f"{args.source} holds {len(sketches)} drawings and {target.name} one. "
+            f"{args.source} holds several drawings and {target.name} one. "
             f"Choose one with --pick, or give a folder (a name without a suffix)."
         )
     with replacing(target) as file:
-        file.write(sketches[0].to_svg(size=args.size, smooth=args.smooth).encode())
+        file.write(_svg(sketch, args).encode())
     return 1
 
 
-def write_svgs(target: Path, sketches: list, args: argparse.Namespace) -> int:
+def _write_folder(target: Path, sketches: Iterator, args: argparse.Namespace) -> int:
+    sketches = list(sketches)
     names = [
-        f"{file_stem(s.label or args.source.stem)}-{i:03d}.svg"
-        for i, s in enumerate(sketches, args.pick.start)
+        f"{file_stem(sketch.label or args.source.stem)}-{i:03d}.svg"
+        for i, sketch in enumerate(sketches, args.pick.start)
     ]
     with appearing(target, names, force=args.force) as folder:
         for name, sketch in zip(names, sketches, strict=True):
-            (folder / name).write_text(
-                sketch.to_svg(size=args.size, smooth=args.smooth), "utf-8", newline="\n"
-            )
+            (folder / name).write_text(_svg(sketch, args), "utf-8", newline="\n")
     return len(names)
 
 
-def write_png(target: Path, sketches: list, args: argparse.Namespace) -> int:
+def _svg(sketch, args: argparse.Namespace) -> str:
+    return sketch.to_svg(size=args.size, smooth=args.smooth)
+
+
+def _write_png(target: Path, sketches: Iterator, args: argparse.Namespace) -> int:
     from .data.records import replacing
-    from .raster import contact_sheet
 
+    sketches = list(itertools.islice(sketches, SHEET_MAX))
+    image = (
+        sketches[0].to_image(args.size or 512) if len(sketches) == 1 else sheet(sketches, args.size or 128)
+    )
     with replacing(target) as file:
-        if len(sketches) == 1:
-            sketches[0].to_image(args.size or 512).save(file, "PNG")
-        else:
-            contact_sheet(sketches[:SHEET_MAX], cell=args.size or 128).save(file, "PNG")
-    return min(len(sketches), SHEET_MAX)
-
-
-def write_quickdraw_ndjson(target: Path, sketches: Iterable, args: argparse.Namespace) -> int:
-    from .data import write_ndjson
-
-    written = 0
-
-    def fitted() -> Iterator:
-        nonlocal written
-        for sketch in sketches:
-            yield quickdraw_form(sketch)
-            written += 1
-
-    write_ndjson(target, fitted())
-    return written
-
-
-def write_quickdraw_npz(target: Path, sketches: list, args: argparse.Namespace) -> int:
-    import numpy as np
-
-    from .data import write_npz
-    from .strokes import Sketch, sketch_to_stroke3
-
-    rows = []
-    for sketch in map(quickdraw_form, sketches):
-        whole = Sketch(tuple(np.rint(stroke) for stroke in sketch.strokes), sketch.canvas, sketch.label)
-        rows.append(sketch_to_stroke3(whole).astype(np.int16))
-    write_npz(target, {"train": rows, "valid": [], "test": []})
-    return len(rows)
-
-
-WRITERS = {
-    ".svg": write_svg,
-    ".png": write_png,
-    ".ndjson": write_quickdraw_ndjson,
-    ".npz": write_quickdraw_npz,
-}
+        image.save(file, "PNG")
+    return len(sketches)
 
 
 def quickdraw_form(sketch):
@@ -311,11 +284,15 @@ def fetch(args: argparse.Namespace) -> None:
             def on_progress(done: int, total: int | None, progress=progress) -> None:
                 progress.show(done / total if total else 0)
 
-            path = fetch_class(name, args.out, format=args.format, on_progress=on_progress)
+            path = fetch_class(name, args.out, format=args.format, force=args.force, on_progress=on_progress)
         print(path)
 
 
 def train(argv: list[str]) -> int | None:
+    if argv[:1] == ["recognizer"]:
+        from .train.recognizer import main as train_main
+
+        return train_main(argv[1:])
     from .train.loop import main as train_main
 
     return train_main(argv)
@@ -328,7 +305,10 @@ def evaluate(argv: list[str]) -> int | None:
 
 
 PASSED_ON = {
-    "train": ("train a model on stroke files, see `train --help`", train),
+    "train": (
+        "train a model on stroke files (`train recognizer`: the recognizer), see `train --help`",
+        train,
+    ),
     "evaluate": ("measure a model against real drawings, see `evaluate --help`", evaluate),
 }
 
@@ -355,6 +335,8 @@ def appearing(folder: Path, names: Sequence[str], *, force: bool) -> Iterator[Pa
 
     What stands in the way (a file of that name, a folder that cannot be written) is said before it runs.
     """
+    from .data.records import unwritable
+
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise ValueError(f"{nearest} is a file, wanted a folder. Choose another one with --out.")
@@ -364,29 +346,23 @@ def appearing(folder: Path, names: Sequence[str], *, force: bool) -> Iterator[Pa
         more = f" (and {len(blocked) - 1} more)" if len(blocked) > 1 else ""
         advice = "Choose another folder" if force else "Add --force to overwrite, or choose another folder"
         raise ValueError(f"{folder / blocked[0]} exists already{more}. {advice}.")
-    stage = None
+    stage = nearest / f".sketches-{secrets.token_hex(4)}"
     try:
-        stage = Path(tempfile.mkdtemp(prefix=".sketches-", dir=nearest))
+        stage.mkdir()
         yield stage
         if nearest == folder:
             for name in names:
                 os.replace(stage / name, folder / name)
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            stage.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes private ones
             stage.rename(folder)
     except (OSError, ValueError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(reason, OSError):
             raise
-        full = reason.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-        advice = "Free some space" if full else "Choose a folder you can write to"
-        raise ValueError(
-            f"cannot write {folder}: {reason.strerror or reason}. {advice}; nothing was written."
-        ) from error
+        raise unwritable(folder, reason) from error
     finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 class Progress:
@@ -538,7 +514,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb("fetch", fetch, "download classes from Google's public Quick, Draw! files", into=groups)
     sub.add_argument("classes", metavar="CLASS", help="a class or a comma list of classes")
     sub.add_argument(
-        "--format", choices=["npz", "ndjson", "bin"], default="npz", help="file format (default npz)"
+        "--format", choices=["npz", "ndjson", "raw", "bin"], default="npz", help="file format (default npz)"
     )
     _add_out(sub, "data")
 
