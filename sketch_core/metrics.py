@@ -1,7 +1,7 @@
 """How two sets of drawings differ, as pure functions over their features: FID, KID, precision and recall.
 
-Everything is float64 and exact: no subsets, no random draws but those of `bootstrap_interval`, which are seeded.
-Features are (n, D) rows, one a drawing, numpy arrays or anything numpy converts.
+Everything is float64 and exact: no subsets, no random draws but those of `bootstrap_interval`, which are
+seeded. Features are (n, D) rows, one a drawing, numpy arrays or anything numpy converts.
 
 Limits: FID is biased upwards at small n, by about as much for any two sets of the same size; compare it only
 with a floor (real against real) of the same n. KID is not biased, and a little below 0 when the sets agree.
@@ -17,7 +17,7 @@ BLOCK = 2**22  # distances held at a time
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> float:
-    """Fréchet distance of the Gaussians with the sets' means and covariances (Heusel et al., 2017, arXiv:1706.08500).
+    """Fréchet distance of the Gaussians that fit the sets (Heusel et al., 2017, arXiv:1706.08500).
 
     |m1 - m2|^2 + tr(S1 + S2) - 2 sum sqrt(eig(S1 S2)); the eigenvalues of S1 S2 are those of the symmetric
     sqrt(S1) S2 sqrt(S1), so they come out real.
@@ -76,7 +76,8 @@ def bootstrap_interval(
     groups = np.zeros(len(values), dtype=np.int64) if groups is None else np.asarray(groups)
     if values.ndim != 1 or len(values) == 0 or groups.shape != values.shape:
         raise ValueError(
-            f"values {values.shape} and groups {groups.shape} must be as many, one at least. Give a group each."
+            f"values {values.shape} and groups {groups.shape} must be as many, one at least. "
+            f"Give a group each."
         )
     if not 0 < level < 1 or draws < 1:
         raise ValueError(f"level is {level} and draws {draws}, wanted a level in (0, 1) and 1 draw or more.")

@@ -2,8 +2,8 @@
 
 Train split only for training, valid split for choosing the weights, test split never read. Drawings are
 rasterised once, in several versions that differ by stroke (aspect, rotation, dropped strokes, line width),
-into a byte cache in memory; flips, shifts, small turns and zooms are applied to the pictures as they go into a
-batch. Everything random is a function of (seed, step), so a run goes on after an interruption from its
+into a byte cache in memory; flips, shifts, small turns and zooms are applied to the pictures as they go into
+a batch. Everything random is a function of (seed, step), so a run goes on after an interruption from its
 checkpoint; the schedule follows the time spent, so a run ends when it said it would.
 
 Limits: one process, CPU threads as torch has them. Two runs of the same seconds differ, because machines do.
@@ -55,7 +55,7 @@ class RecognizerTraining:
         if not (self.seconds > 0 and self.batch >= 2 and self.versions >= 1 and self.lr > 0):
             raise ValueError(
                 f"seconds {self.seconds}, batch {self.batch}, versions {self.versions} or lr {self.lr} is "
-                f"out of range. Give a time and a rate above 0, a batch of 2 or more and at least one version."
+                f"out of range. Give a time and a rate above 0, a batch of 2 or more and one version or more."
             )
 
 
