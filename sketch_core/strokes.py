@@ -9,8 +9,8 @@ Limits: a sketch is polylines. Curves are flattened on the way in (`svg.py`) and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,7 @@ class StrokeLatent:
     scale              canvas units per model unit.
     labels  B class names or None.
     seeds   B pairs (seed, index) that made each drawing, for the record; may be empty.
+    settings  what else made them (model, sampler, steps ...), for the record; may be empty.
     """
 
     points: Tensor
@@ -102,6 +103,7 @@ class StrokeLatent:
     scale: float
     labels: tuple[str | None, ...]
     seeds: tuple[tuple[int, int], ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         B, N = self.points.shape[:2]

@@ -1,0 +1,334 @@
+"""From a class name to strokes: Load Sketch Model, Sketch Schedule, Sketch Sampler, Pen-State Decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+
+from . import host
+from .wires import Latent, LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
+
+EMBEDDED = "default"  # the name by which the library knows the model that comes with the pack
+ANY_CLASS = "(any)"
+MAX_SEED = 2**64 - 1
+PREVIEWED = 16  # sketches in a live preview, at most
+
+
+class LoadSketchModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SK_LoadModel",
+            display_name="Load Sketch Model",
+            category="sketch/models",
+            description="Loads a model that draws vector sketches. 'default' comes with the pack and needs "
+            "no download.",
+            search_aliases=["quickdraw", "doodle", "sketchknitter", "vector"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=[EMBEDDED, *host.model_files()],
+                    default=EMBEDDED,
+                    tooltip="'default' is the embedded model of 345 Quick, Draw! classes. Others are "
+                    ".safetensors files in models/sketch_models.",
+                ),
+            ],
+            outputs=[Model.Output(display_name="model", tooltip="The model, for Sketch Sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        if model == EMBEDDED or host.model_path(model) is not None:
+            return True
+        folders = " or ".join(host.model_folders())
+        return f"there is no sketch model {model!r} in {folders}. Put the file there, or choose another."
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str) -> str:
+        path = None if model == EMBEDDED else host.model_path(model)
+        return model if path is None else f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}"
+
+    @classmethod
+    def execute(cls, model: str) -> io.NodeOutput:
+        from ..sketch_core import knitter
+
+        name = model if model == EMBEDDED else host.model_path(model)
+        return io.NodeOutput(host.manage(lambda: knitter.load(name)))
+
+
+class SketchSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SK_Schedule",
+            display_name="Sketch Schedule",
+            category="sketch/draw",
+            description="How the steps of Sketch Sampler are spread between noise and the finished drawing.",
+            inputs=[
+                io.Combo.Input(
+                    "schedule",
+                    options=["uniform", "quadratic"],
+                    default="uniform",
+                    tooltip="uniform: steps of equal size. quadratic: large ones in the noise, small ones "
+                    "near the end, where details are drawn.",
+                ),
+            ],
+            outputs=[
+                Schedule.Output(
+                    display_name="schedule", tooltip="The spacing of the steps, for Sketch Sampler."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, schedule: str) -> io.NodeOutput:
+        return io.NodeOutput(schedule)
+
+
+class SketchSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        classes = embedded_classes()
+        return schema(
+            node_id="SK_Sampler",
+            display_name="Sketch Sampler",
+            category="sketch/draw",
+            description="Draws vector sketches: a cloud of stroke points is denoised step by step. The "
+            "same seed gives the same drawings, whatever `count` is.",
+            search_aliases=["generate sketch", "draw", "doodle", "quickdraw"],
+            inputs=[
+                Model.Input("model", tooltip="From Load Sketch Model."),
+                Schedule.Input(
+                    "schedule",
+                    optional=True,
+                    tooltip="From Sketch Schedule; uniform if nothing is connected.",
+                ),
+                io.Combo.Input(
+                    "class_name",
+                    options=[ANY_CLASS, *classes],
+                    default="cat" if "cat" in classes else ANY_CLASS,
+                    tooltip="What to draw. '(any)' lets the model choose.",
+                ),
+                io.Int.Input("count", default=4, min=1, max=1024, tooltip="Drawings per class."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Drawing i of a seed is always the same, drawn alone or with others.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=30,
+                    min=1,
+                    max=1000,
+                    tooltip="Calls of the network from noise to drawing. More is slower and a little "
+                    "cleaner.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=3.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="How strongly to insist on the class (classifier-free guidance). 1: not at "
+                    "all, and twice as fast. Higher: clearer and more alike.",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=["ddim", "ddpm"],
+                    default="ddim",
+                    tooltip="ddim: no noise on the way, good with few steps. ddpm: fresh noise at each "
+                    "step, wants many.",
+                ),
+                io.Int.Input(
+                    "detail",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Points per drawing: about 20 is sparse, 80 elaborate. 0: as many as people "
+                    "use for the class.",
+                ),
+                advanced(
+                    io.Int.Input(
+                        "start",
+                        default=0,
+                        min=0,
+                        max=2**31 - 1,
+                        tooltip="Number of the first drawing of this seed: 4 goes on where a run of 4 ended.",
+                    )
+                ),
+                advanced(
+                    io.String.Input(
+                        "classes",
+                        default="",
+                        optional=True,
+                        placeholder="cat, dog, ...",
+                        tooltip="If given, replaces the class above: names separated by commas, `count` "
+                        "drawings each. Also the way to name a class that only another model knows.",
+                    )
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "preview",
+                        default=True,
+                        optional=True,
+                        tooltip="Show the drawings emerging while they are made.",
+                    )
+                ),
+            ],
+            outputs=[
+                Latent.Output(
+                    display_name="latent",
+                    tooltip="Stroke points and pen logits, not yet cut into strokes: for Pen-State Decoder.",
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, class_name: str) -> bool | str:
+        # Whether the class exists is for the connected model to say; the list is that of the embedded one.
+        return True if class_name.strip() else "class_name is empty. Choose a class, or '(any)'."
+
+    @classmethod
+    def execute(
+        cls,
+        model: LoadedModel,
+        class_name: str,
+        count: int,
+        seed: int,
+        steps: int,
+        guidance: float,
+        sampler: str,
+        detail: int,
+        start: int,
+        schedule: str = "uniform",
+        classes: str = "",
+        preview: bool = True,
+    ) -> io.NodeOutput:
+        names = [name.strip() for name in classes.split(",") if name.strip()] or [class_name]
+        wanted = [None if name == ANY_CLASS else name for name in names]
+        settings = {
+            "steps": steps,
+            "sampler": sampler,
+            "schedule": schedule,
+            "guidance": guidance,
+            "detail": detail or None,
+        }
+        sketch_model = model.sketch_model
+        with host.running(
+            model, total=100, draw_preview=functools.partial(picture, sketch_model) if preview else None
+        ) as on_step:
+            latent = sketch_model.sample(
+                wanted, count=count, start=start, seed=seed, on_step=on_step, **settings
+            )
+        return io.NodeOutput(dataclasses.replace(latent, settings={"model": sketch_model.name, **settings}))
+
+
+def picture(sketch_model, step):
+    """The emerging drawings of a step on one sheet."""
+    from ..sketch_core import knitter, raster
+
+    sketches = knitter.preview(step, sketch_model)[:PREVIEWED]
+    columns = min(4, len(sketches)) or 1
+    return raster.contact_sheet(sketches, columns=columns, cell=host.PREVIEW_SIDE // max(2, columns))
+
+
+class PenStateDecoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SK_PenDecoder",
+            display_name="Pen-State Decoder",
+            category="sketch/draw",
+            description="Decides after which points the pen lifts and where a drawing ends, and makes "
+            "sketches of it.",
+            inputs=[
+                Latent.Input("latent", tooltip="From Sketch Sampler."),
+                io.Combo.Input(
+                    "mode",
+                    options=["argmax", "threshold", "temperature"],
+                    default="argmax",
+                    tooltip="argmax: the likelier of down and up. threshold: lift where up is likelier "
+                    "than `threshold`. temperature: lift by chance, by `seed`.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For mode threshold: probability of a lift from which the pen is lifted. "
+                    "Lower: more, shorter strokes.",
+                ),
+                io.Float.Input(
+                    "temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="For mode temperature: 1 follows the model's own probabilities, lower is "
+                    "surer, higher wilder.",
+                ),
+                io.Float.Input(
+                    "min_stroke",
+                    default=0.0,
+                    min=0.0,
+                    max=255.0,
+                    step=0.5,
+                    tooltip="Drop strokes shorter than this, in units of the 255 x 255 canvas. 0 keeps "
+                    "every dot.",
+                ),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, tooltip="For mode temperature."),
+            ],
+            outputs=[
+                SketchWire.Output(
+                    display_name="sketch", tooltip="The drawings as strokes, one for each in the latent."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, latent, mode: str, threshold: float, temperature: float, min_stroke: float, seed: int
+    ) -> io.NodeOutput:
+        from ..sketch_core.pen import decode_pen
+
+        options = {"threshold": threshold} if mode == "threshold" else {}
+        if mode == "temperature":
+            options = {"temperature": temperature, "seed": seed}
+        sketches = decode_pen(latent, mode=mode, min_stroke=min_stroke, **options)
+        decoded = {
+            "pen": mode,
+            **{f"pen_{name}": value for name, value in options.items()},
+            "min_stroke": min_stroke,
+        }
+        return io.NodeOutput(Sketches(sketches, [{**record, **decoded} for record in records(latent)]))
+
+
+def records(latent) -> list[dict]:
+    """For each drawing of a latent what made it, under the names the command line uses."""
+    seeds = latent.seeds or [None] * len(latent)
+    return [
+        {**latent.settings, "class": label, **({} if made is None else {"seed": made[0], "index": made[1]})}
+        for label, made in zip(latent.labels, seeds, strict=True)
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def embedded_classes() -> tuple[str, ...]:
+    """Classes of the embedded model, from the header of its file; a pack without weights still loads."""
+    from ..sketch_core.hub import read_metadata
+
+    try:
+        return tuple(read_metadata(EMBEDDED).classes)
+    except (OSError, ValueError) as error:
+        logging.warning(
+            "SketchKnitter: the embedded model cannot be read, so no classes are listed: %s", error
+        )
+        return ()
+
+
+NODES = [LoadSketchModel, SketchSchedule, SketchSampler, PenStateDecoder]
