@@ -168,7 +168,7 @@ def _replay(data: bytes):
 
 def _named(module: object, name: object) -> _Name:
     if (module, name) not in _NAMES:
-        raise Refused(f"its pickle names the callable {module!s:.80}.{name!s:.80}")
+        raise Refused(f"its pickle names the callable {f'{module}.{name}'[:120]!r}")
     return _NAMES[module, name]
 
 

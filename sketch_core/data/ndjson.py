@@ -1,6 +1,6 @@
 """Quick, Draw!'s ndjson: one drawing a line, simplified (0..255, whole numbers) or raw (pixels and times).
 
-    {"word": "cat", "recognized": true, "drawing": [[[x, ...], [y, ...]], ...]}    raw strokes add a third list
+    {"word": "cat", "recognized": true, "drawing": [[[x, ...], [y, ...]], ...]}   raw strokes add a third list
 
 Lines are read one by one, plain or gzipped. Written lines add "canvas": [width, height] where a sketch's is
 not 255 x 255, which other readers pass over. Numbers keep three decimals.
@@ -54,7 +54,7 @@ def read_ndjson(
             try:
                 drawing = _parse(line)
                 sketch = _sketch(drawing)
-            except (ValueError, RecursionError) as error:
+            except (ValueError, OverflowError, RecursionError) as error:
                 message = " ".join(str(error).split()) or "lists nested without end"
                 report(
                     on_error, DataError(f"{path}:{number}: {message.rstrip('.')}. Mend or remove the line.")

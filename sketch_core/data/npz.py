@@ -12,11 +12,13 @@ from __future__ import annotations
 import io
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -36,18 +38,8 @@ def read_npz(path: str | Path, *, on_error: OnError = "raise") -> dict[str, list
     """
     check_on_error(on_error)
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            found = {split: members[f"{split}.npy"] for split in SPLITS if f"{split}.npy" in members}
-            if not found:
-                names = ", ".join(sorted(members)[:5]) or "nothing"
-                raise DataError(
-                    f"{path}: holds {names}, wanted any of train, valid and test. Is it sketch-rnn's?"
-                )
-            contents = {split: _unzip(archive, info, f"{path}, {split}") for split, info in found.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error) as error:
-        raise DataError(f"{path}: truncated or not a zip file ({error}). Download it again.") from error
+    with open(path, "rb") as file:
+        contents = _unzip(file, path)
     return {split: _read_split(npy, f"{path}, {split}", on_error) for split, npy in contents.items()}
 
 
@@ -76,14 +68,46 @@ def _int16(rows: np.ndarray) -> np.ndarray | None:
     return rows.astype(np.int16) if fits and _sound(rows).all() and (rows == np.rint(rows)).all() else None
 
 
-def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
+# What zipfile raises for files that are damaged (or encrypted: RuntimeError).
+_ZIP_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+)
+
+
+def _unzip(file: IO[bytes], path: Path) -> dict[str, bytes]:
+    """{split: npy file} of the splits that are there."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            found = {split: members[f"{split}.npy"] for split in SPLITS if f"{split}.npy" in members}
+            for split, info in found.items():
+                _check_size(info, f"{path}, {split}")
+            if not found:
+                names = ", ".join(sorted(members)[:5]) or "nothing"
+                wanted = "wanted any of train, valid and test. Give a sketch-rnn file."
+                raise DataError(f"{path}: holds {names[:200]!r}, {wanted}")
+            return {split: archive.read(info) for split, info in found.items()}
+    except DataError:
+        raise
+    except _ZIP_DAMAGE as error:
+        raise DataError(f"{path}: truncated or not a zip file ({error}). Download it again.") from error
+
+
+def _check_size(info: zipfile.ZipInfo, where: str) -> None:
     size = f"unpacks to {info.file_size >> 20} MiB"
     if info.file_size > MAX_BYTES:
         raise DataError(f"{where}: {size}, wanted at most {MAX_BYTES >> 20}. Split the file.")
     if info.file_size > 1 << 20 and info.file_size > MAX_RATIO * info.compress_size:
         raise DataError(f"{where}: {size} from next to nothing, wanted drawings. Don't trust this file.")
-    with archive.open(info) as member:
-        return member.read(MAX_BYTES)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{where}: packed in an unusual way, wanted deflate. Write it as write_npz does.")
 
 
 def _read_split(npy: bytes, where: str, on_error: OnError) -> list[np.ndarray]:
@@ -97,8 +121,11 @@ def _read_split(npy: bytes, where: str, on_error: OnError) -> list[np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "created on Python 2", as the published ones are
             shape, fortran, dtype = read_header(file)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: not a numpy array ({error}). Download the file again.") from error
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape}")
+    except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
+        message = " ".join(str(error).split())
+        raise DataError(f"{where}: not a numpy array ({message:.200}). Download the file again.") from error
     body = npy[file.tell() :]
     if dtype.hasobject:
         return _checked(_read_objects(body, shape, where), where, on_error)
