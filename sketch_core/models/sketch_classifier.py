@@ -2,7 +2,7 @@
 
 It sees ink only (no order, no direction of strokes), scaled to fill the picture: it judges what a person
 would see. Its penultimate activations are the features that `metrics.py` compares. Residual blocks after
-He et al. (2016, arXiv:1512.03385); widths are chosen so that one slow CPU core trains it in about half an hour.
+He et al. (2016, arXiv:1512.03385); widths are chosen so that one CPU core trains it in about half an hour.
 
 Limits: one line width and one picture size, those of its config; `recognizer.py` rasterises accordingly.
 """
