@@ -275,9 +275,8 @@ def command(monkeypatch, drawings, recognizer, folder):
         asked.append((name, count, seed, options))
         return drawings["test"][name][:count]
 
-    monkeypatch.setitem(
-        sys.modules, "sketch_core.knitter", SimpleNamespace(load=lambda name: SimpleNamespace(draw=draw))
-    )
+    knitter = SimpleNamespace(load=lambda name: SimpleNamespace(draw=draw))
+    monkeypatch.setitem(sys.modules, "sketch_core.knitter", knitter)
     monkeypatch.setattr("sketch_core.evaluate.load_recognizer", lambda name: recognizer)
 
     def run(*arguments):
