@@ -293,8 +293,13 @@ def test_the_command_writes_table_json_and_sheet(command, tmp_path, capsys):
     assert sorted(asked) == [(n, 9, 5, {"steps": 7, "guidance": 2.5}) for n in sorted(CLASSES)]
     report = json.loads(out.read_text())
     assert report["settings"] == {
-        "model": "default", "recognizer": "recognizer", "classes": "all", "seed": 5, "steps": 7, "guidance": 2.5
-    }  # fmt: skip
+        "model": "default",
+        "recognizer": "recognizer",
+        "classes": "all",
+        "seed": 5,
+        "steps": 7,
+        "guidance": 2.5,
+    }
     assert report["drawings"] == 27
     assert png.read_bytes()[:4] == b"\x89PNG"
     assert "met   top-1, share of real" in capsys.readouterr().out
