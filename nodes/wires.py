@@ -79,6 +79,6 @@ def advanced(widget: io.Input) -> io.Input:
 def svg_value(texts: Iterable[str]) -> Any:
     """Core's SVG value, which SaveSVGNode takes: one item a drawing."""
     SVG = io.SVG.Type
-    if not isinstance(SVG, type):  # before ComfyUI 0.6 the class lived with the core nodes
+    if SVG is Any:  # before ComfyUI 0.6 the class lived with the core nodes
         from comfy_extras.nodes_images import SVG
     return SVG([bytes_io.BytesIO(text.encode("utf-8")) for text in texts])
