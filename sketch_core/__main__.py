@@ -8,6 +8,7 @@ error and exit status 1 (2 when the command itself is malformed, 130 after Ctrl-
 from __future__ import annotations
 
 import argparse
+import difflib
 import itertools
 import json
 import math
@@ -139,8 +140,6 @@ def sheet(sketches: list, cell: int = 128):
 
 def choose_classes(text: str, known: Sequence[str]) -> list[str]:
     """The classes that a name, a comma list or 'all' stands for, in that order, each once."""
-    from .data import find_class
-
     if text.strip().lower() == "all":
         return list(known)
     wanted = [part.strip() for part in text.split(",") if part.strip()]
@@ -149,6 +148,17 @@ def choose_classes(text: str, known: Sequence[str]) -> list[str]:
             f"no class in {text!r}. Name one, a comma list, or all: see `python -m sketch_core classes`."
         )
     return list(dict.fromkeys(find_class(part, known) for part in wanted))
+
+
+def find_class(name: str, known: Sequence[str]) -> str:
+    """The known class that `name` spells, whatever its case, '_' read as ' '."""
+    spelled = {label.lower(): label for label in known}
+    plain = name.replace("_", " ").lower()
+    if plain not in spelled:
+        near = difflib.get_close_matches(plain, spelled, n=3)
+        hint = f" Near: {', '.join(spelled[label] for label in near)}." if near else ""
+        raise ValueError(f"unknown class {name!r}.{hint} See `python -m sketch_core classes`.")
+    return spelled[plain]
 
 
 def file_stem(label: str) -> str:
