@@ -2,8 +2,8 @@
 
     {"word": "cat", "recognized": true, "drawing": [[[x, ...], [y, ...]], ...]}   raw strokes add a third list
 
-Lines are read one by one, plain or gzipped. Written lines add "canvas": [width, height] where a sketch's is
-not 255 x 255, which other readers pass over. Numbers keep three decimals.
+Lines are read one by one, plain or gzipped. Written lines add "canvas": [width, height] where it is not
+255 x 255 or points lie off it, which other readers pass over. Numbers keep three decimals.
 
 Limits: lines of 16 MiB, coordinates within a million. Times, country and key are not kept.
 """
@@ -71,7 +71,7 @@ def write_ndjson(path: str | Path, sketches: Iterable[Sketch]) -> int:
         packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if str(path).endswith(".gz") else file
         for sketch in sketches:
             record = {"word": sketch.label, "drawing": to_polylines(sketch)}
-            if sketch.canvas != QUICKDRAW_CANVAS:
+            if not sketch.canvas == canvas_of(sketch.strokes) == QUICKDRAW_CANVAS:
                 record["canvas"] = list(sketch.canvas)
             packed.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
             count += 1
