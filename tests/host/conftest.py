@@ -1,7 +1,8 @@
 """A real ComfyUI for the tests: started once a version, driven over HTTP and websocket, and ended.
 
 COMFYUI_PATH    checkouts of ComfyUI, separated by os.pathsep.
-COMFYUI_PYTHON  the Python of each, in the same order, or one for all.
+COMFYUI_PYTHON  the Python of each, in the same order, or one for all; if unset, the virtual environment
+                `.venv` or `venv` in the checkout.
 SCREENSHOTS     folder that keeps the screenshots; a temporary one if unset.
 
 The pack is linked into the `custom_nodes` of a temporary base directory: nobody's own folders are touched.
@@ -41,8 +42,9 @@ def pytest_collection_modifyitems(items):
 def pytest_generate_tests(metafunc):
     if "comfyui" not in metafunc.fixturenames:
         return
-    pairs = list(zip(PATHS, PYTHONS * len(PATHS) if len(PYTHONS) == 1 else PYTHONS, strict=False))
-    if not pairs or len(pairs) < len(PATHS):
+    pythons = PYTHONS * len(PATHS) if len(PYTHONS) == 1 else PYTHONS or [own_python(path) for path in PATHS]
+    pairs = list(zip(PATHS, pythons, strict=False))
+    if not pairs or len(pairs) < len(PATHS) or None in pythons:
         reason = "COMFYUI_PATH and COMFYUI_PYTHON do not name a ComfyUI checkout and its Python"
         metafunc.parametrize(
             "comfyui", [pytest.param(None, marks=pytest.mark.skip(reason), id="none")], indirect=True
@@ -51,6 +53,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize(
         "comfyui", pairs, indirect=True, scope="session", ids=[version(path) for path, _ in pairs]
     )
+
+
+def own_python(path: Path) -> str | None:
+    names = ("bin/python", "Scripts/python.exe", "python.exe")
+    found = (path / folder / name for folder in (".venv", "venv") for name in names)
+    return next((str(python) for python in found if python.is_file()), None)
 
 
 def version(path: Path) -> str:
