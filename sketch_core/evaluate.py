@@ -29,7 +29,14 @@ import numpy as np
 
 from .data.dataset import StrokeDataset
 from .data.records import replacing
-from .metrics import bootstrap_interval, fid, kid, nearest_distances, precision_recall
+from .metrics import (
+    bootstrap_interval,
+    fid,
+    kid,
+    nearest_distances,
+    precision_recall,
+    quantile_interval,
+)
 from .raster import contact_sheet, rasterize
 from .recognizer import Recognizer, load_recognizer
 from .strokes import QUICKDRAW_CANVAS, Sketch, fit
@@ -44,6 +51,7 @@ PAPER_CLASSES = "moon airplane fish umbrella train spider shoe apple lion bus".s
 PICTURE = 24  # pixels a side of the pictures that nearest distances compare
 PICTURE_LINE = 2.0  # pixels; thick, so that lines a pixel apart still overlap
 K = 3  # neighbours, of precision and recall
+QUANTILES = {"median": 0.5, "p5": 0.05}  # of nearest distances
 
 Draw = Callable[
     ..., list[Sketch]
@@ -75,7 +83,7 @@ class Real:
     test: Measured
     floor: Measured
     train: list[tuple[np.ndarray, np.ndarray]]  # of each class: features (n, D) and pictures (n, P)
-    nearest: dict[str, np.ndarray]  # of the test drawings: distances (B,) on "features" and on "pictures"
+    nearest: dict[str, dict[str, np.ndarray]]  # of "real" and "floor": (B,) on "features" and on "pictures"
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,8 @@ def measure_real(
         if on_progress is not None:
             on_progress(c + 1, len(classes))
     targets = np.array([place[name] for name in classes])
-    nearest = nearest_training(measured["test"], train)
+    sides = (("real", measured["test"]), ("floor", measured["valid"]))
+    nearest = {name: nearest_training(side, train) for name, side in sides}
     return Real(
         list(classes), counts, recognizer, targets, measured["test"], measured["valid"], train, nearest
     )
@@ -217,7 +226,7 @@ def compare(sketches: Sequence[Sketch], real: Real) -> dict:
         "fake": (fake.found == real.targets[labels]) & ~empty,
         "real": real.test.found == real.targets[labels],
     }
-    nearest = {"fake": nearest_training(fake, real.train), "real": real.nearest}
+    nearest = {"fake": nearest_training(fake, real.train)} | real.nearest
 
     report: dict = {
         "classes": len(real.classes),
@@ -243,7 +252,8 @@ def compare(sketches: Sequence[Sketch], real: Real) -> dict:
         means = {side: float(getattr(m, name).mean()) for side, m in (("fake", fake), ("real", real.test))}
         report[name] = means | {"ratio": _ratio(means["fake"], means["real"])}
     report["nearest"] = {
-        space: {side: _spread(nearest[side][space]) for side in ("fake", "real")}
+        space: {side: _spread(distances[space]) for side, distances in nearest.items()}
+        | {"real_interval": {n: quantile_interval(nearest["real"][space], q) for n, q in QUANTILES.items()}}
         for space in ("features", "pictures")
     }
     report["empty"] = int(empty.sum())
@@ -313,6 +323,8 @@ def table(report: dict) -> str:
         for name, words in (("median", "median"), ("p5", "5th percentile")):
             fake, real = sides["fake"][name], sides["real"][name]
             line(f"nearest {space}, {words}", fake, real, 3, _ratio(fake, real))
+            low, high = sides["real_interval"][name]
+            lines[-1] += f"   valid {sides['floor'][name]:.3f}, 95 % of real {low:.3f} to {high:.3f}"
     low, high = r["top1"]["fake_interval"]
     lines += [f"95 % interval of top-1: {low:.3f} to {high:.3f}; empty drawings: {r['empty']}", ""]
     for bar in r["bars"]:
@@ -372,7 +384,7 @@ def _beside_floor(fake: float, floor: float) -> dict[str, float]:
 
 
 def _spread(distances: np.ndarray) -> dict[str, float]:
-    return {"median": float(np.median(distances)), "p5": float(np.quantile(distances, 0.05))}
+    return {name: float(np.quantile(distances, q)) for name, q in QUANTILES.items()}
 
 
 def _most_common(found: np.ndarray, names: Sequence[str]) -> str | None:

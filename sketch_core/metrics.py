@@ -9,7 +9,9 @@ with a floor (real against real) of the same n. KID is not biased, and a little 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 
@@ -88,6 +90,19 @@ def bootstrap_interval(
         members = values[groups == name]
         means += members[rng.integers(len(members), size=(draws, len(members)))].mean(1)
     low, high = np.quantile(means / len(names), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def quantile_interval(values: np.ndarray, q: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the q-quantile of `values` (n,), from the ranks that a binomial count leaves open."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0 or not (0 < q < 1 and 0 < level < 1):
+        raise ValueError(
+            f"values are {values.shape}, q {q} and level {level}, wanted (n,) values and both in (0, 1). "
+            f"Give a median as 0.5."
+        )
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(q * (1 - q) / len(values))
+    low, high = np.quantile(values, np.clip([q - half, q + half], 0, 1))
     return float(low), float(high)
 
 

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from sketch_core.metrics import bootstrap_interval, fid, kid, nearest_distances, precision_recall
+from sketch_core.metrics import (
+    bootstrap_interval,
+    fid,
+    kid,
+    nearest_distances,
+    precision_recall,
+    quantile_interval,
+)
 
 
 def exact_gaussian(n: int, mean, cov, seed: int) -> np.ndarray:
@@ -134,6 +141,14 @@ def test_bootstrap_interval_of_a_mean_is_the_textbook_one():
     assert high == pytest.approx(values.mean() + half, abs=0.03)
 
 
+def test_quantile_interval_holds_the_true_quantile_as_often_as_it_says():
+    rng = np.random.default_rng(13)
+    for q in (0.05, 0.5):
+        intervals = [quantile_interval(rng.random(400), q) for _ in range(400)]
+        assert 0.91 < np.mean([low <= q <= high for low, high in intervals]) < 0.985
+        assert np.mean([high - low for low, high in intervals]) < 5 * math.sqrt(q * (1 - q) / 400)
+
+
 def test_bootstrap_interval_draws_within_groups():
     values, groups = np.array([0.0] * 90 + [1.0] * 10), np.array([0] * 90 + [1] * 10)
     assert bootstrap_interval(values, groups) == (0.5, 0.5)  # each group is constant
@@ -150,6 +165,7 @@ def test_bootstrap_interval_draws_within_groups():
         (lambda: kid(np.full((3, 2), np.nan), np.zeros((3, 2))), "not finite"),
         (lambda: bootstrap_interval(np.zeros(0)), "one at least"),
         (lambda: bootstrap_interval(np.zeros(3), level=95), "level is 95"),
+        (lambda: quantile_interval(np.zeros(3), 5), "Give a median as 0.5"),
     ],
 )
 def test_errors_say_what_came_and_what_was_wanted(call, message):
