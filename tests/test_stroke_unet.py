@@ -160,7 +160,7 @@ def test_other_weights_are_refused_by_name():
     with pytest.raises(ValueError, match="'penet.weight' has shape .*, wanted none"):
         config_from_state_dict({**state, "penet.weight": torch.zeros(1)})
     cut = {name: tensor for name, tensor in state.items() if not name.startswith("input_blocks.1.")}
-    with pytest.raises(ValueError, match="no residual block at level 0, so part of a stroke_unet is missing"):
+    with pytest.raises(ValueError, match="no residual block at level 0, part of a stroke_unet is missing"):
         config_from_state_dict(cut)
 
 

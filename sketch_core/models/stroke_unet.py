@@ -1,9 +1,9 @@
 """The paper's denoiser: a 1-D U-Net over the features of each point, with the points in the channel axis.
 
 SketchKnitter (Wang et al., ICLR 2023) lifts every offset from 2 to 128 numbers and then runs a U-Net
-(Dhariwal & Nichol, 2021, arXiv:2105.05233) over `(B, N, 128)` with N as *channels*: convolutions slide along the
-128 features, never along the drawing. Names and shapes of the parameters are those of the published training
-code, so its checkpoints load by key (`read_official_checkpoint`).
+(Dhariwal & Nichol, 2021, arXiv:2105.05233) over `(B, N, 128)` with N as *channels*: convolutions slide along
+the 128 features, never along the drawing. Names and shapes of the parameters are those of the published
+training code, so its checkpoints load by key (`read_official_checkpoint`).
 
 Limits: N is fixed by the weights and must be a multiple of 32; the cost grows with N squared; there is no
 mask and no length, so a shorter drawing is padded with zeros. Published checkpoints know two pen states, have
@@ -342,7 +342,7 @@ def config_from_state_dict(
     widths, counts, attention = _levels(state)
     if 0 in counts:
         raise ValueError(
-            f"weights have no residual block at level {counts.index(0)}, so part of a stroke_unet is missing. "
+            f"weights have no residual block at level {counts.index(0)}, part of a stroke_unet is missing. "
             f"Get the whole checkpoint again."
         )
     config = StrokeUNetConfig(
