@@ -193,6 +193,13 @@ def test_an_absurd_memo_costs_nothing():
         read_numbers(b"\x80\x02]r\xff\xff\xff\xff.")
 
 
+@pytest.mark.parametrize("length", [-5, 1 << 30])
+def test_a_string_of_absurd_length_is_damage(length):
+    """-5 would lead back to the same opcode, for ever."""
+    with pytest.raises(ValueError, match="truncated or damaged pickle"):
+        read_numbers(b"\x80\x02T" + struct.pack("<i", length) + b"abc.")
+
+
 def test_objects_within_objects_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", train=objects([DRAWINGS[0], np.array([["a", 1, 2]], dtype=object)]))
     with pytest.raises(DataError, match="train"):
