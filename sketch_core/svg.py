@@ -36,6 +36,7 @@ MAX_DEPTH = 64  # of nested elements, `use` included
 MAX_ELEMENTS = 20_000  # in the file, and again when `use` has been followed
 MAX_USES = 1_000
 MAX_PATH_CHARS = 4_000_000  # of path data that is parsed
+MAX_TRANSFORM_CHARS = 2_000_000
 MAX_SEGMENTS = 200_000
 MAX_POINTS = 1_000_000
 MAX_COORDINATE = 1e9
@@ -279,7 +280,7 @@ def read_svg(source: str | bytes | Path, *, tolerance: float | None = None) -> S
     shapes = _Walk(root).shapes(matrix, viewport)
     shapes = [shape for shape in shapes if shape.filled or shape.stroked] or shapes
     canvas = frame or _span(shapes)
-    if len(shapes) > 1 and _is_paper(shapes[0], canvas):
+    if shapes and _is_paper(shapes[0], canvas):
         shapes = shapes[1:]
     curves = [curve for shape in shapes for curve in shape.curves]
     strokes = _flatten(curves, max(canvas) / 4000 if tolerance is None else tolerance)
@@ -446,10 +447,16 @@ def _length(element: Element, name: str, whole: float, default: float | None = 0
 
 def _numbers(text: str, what: str) -> list[float]:
     """Numbers parted by spaces or commas; anything else between them is refused, NaN included."""
-    stray = _NUMBER.sub(" ", text).strip(_BLANK)
+    stray, count = _NUMBER.subn(" ", text)
+    stray = stray.strip(_BLANK)
     if stray:
         raise SvgError(f"{what} holds {stray[:20]!r}, wanted numbers. Correct the file.")
-    return [_finite(number, what) for number in _NUMBER.findall(text)]
+    if count > 2 * MAX_SEGMENTS:
+        raise SvgError(f"{what} holds more than {2 * MAX_SEGMENTS} numbers. Simplify the drawing.")
+    values = [float(number) for number in _NUMBER.findall(text)]
+    if not max(map(abs, values), default=0.0) <= MAX_COORDINATE:
+        raise SvgError(f"{what} holds a number beyond {MAX_COORDINATE:g}. Scale the drawing down.")
+    return values
 
 
 def _view_box(element: Element) -> tuple[float, float, float, float] | None:
@@ -575,7 +582,7 @@ class _Walk:
 
     def __init__(self, root: Element) -> None:
         self.root, self.ids, self.rules = root, {}, {}
-        self.visited = self.uses = self.path_chars = self.segments = 0
+        self.visited = self.uses = self.path_chars = self.transform_chars = self.segments = 0
         self.paths: dict[int, tuple[np.ndarray, ...]] = {}  # parsed once however often `use` repeats it
         for element in root.iter():
             if element.get("id"):
@@ -601,7 +608,13 @@ class _Walk:
                 inherited if style.get(name, "inherit") == "inherit" else style[name]
                 for name, inherited in zip(("fill", "stroke", "visibility"), node.paint, strict=True)
             )
-            own = _compose(node.matrix, _transform(node.element.get("transform")))
+            transform = node.element.get("transform")
+            self.transform_chars += len(transform or "")
+            if self.transform_chars > MAX_TRANSFORM_CHARS:
+                raise SvgError(
+                    f"the SVG has more than {MAX_TRANSFORM_CHARS} characters of transforms. Simplify it."
+                )
+            own = _compose(node.matrix, _transform(transform))
             if node.element is self.root and node.depth == 0:
                 own = _compose(own, matrix)
             node = node._replace(matrix=own, paint=paint)
@@ -761,20 +774,23 @@ def _lines(points: np.ndarray) -> np.ndarray:
 
 
 def _ellipse_arc(
-    centre: complex, rx: float, ry: float, theta: float, delta: float, phi: float = 0.0
-) -> np.ndarray:
-    """An elliptical arc from angle theta over delta (radians), its axes turned by phi, as cubics.
+    centre: complex, rx: float, ry: float, theta: float, delta: float, turn: complex = 1.0
+) -> list[tuple[complex, complex, complex, complex]]:
+    """An elliptical arc from angle theta over delta (radians), its axes turned by `turn`, as cubics.
 
     Each spans 45 degrees at most and is 4e-6 of the radius off.
     """
     n = max(1, math.ceil(abs(delta) / (math.pi / 4) - 1e-9))
-    at = theta + delta * np.arange(n + 1) / n
     k = 4 / 3 * math.tan(delta / n / 4)
-    turn = complex(math.cos(phi), math.sin(phi))
-    on = rx * np.cos(at) + 1j * ry * np.sin(at)
-    tangent = (-rx * np.sin(at) + 1j * ry * np.cos(at)) * k
-    cubics = np.stack([on[:-1], on[:-1] + tangent[:-1], on[1:] - tangent[1:], on[1:]], axis=1)
-    return centre + turn * cubics
+    cubics, before = [], None
+    for i in range(n + 1):
+        cos, sin = math.cos(theta + delta * i / n), math.sin(theta + delta * i / n)
+        on = centre + turn * complex(rx * cos, ry * sin)
+        ahead = turn * complex(-rx * sin * k, ry * cos * k)
+        if before is not None:
+            cubics.append((before[0], before[0] + before[1], on - ahead, on))
+        before = on, ahead
+    return cubics
 
 
 def _line(element: Element, width: float, height: float) -> list[np.ndarray]:
@@ -809,7 +825,7 @@ def _rect(element: Element, width: float, height: float) -> list[np.ndarray]:
     corners = ((x + w - rx, y + ry), (x + w - rx, y + h - ry), (x + rx, y + h - ry), (x + rx, y + ry))
     at = complex(x + rx, y)
     for i, (cx, cy) in enumerate(corners):
-        arc = _ellipse_arc(complex(cx, cy), rx, ry, (i - 1) * quarter, quarter)
+        arc = np.array(_ellipse_arc(complex(cx, cy), rx, ry, (i - 1) * quarter, quarter))
         pieces += [_lines([at, arc[0, 0]]), arc]
         at = arc[-1, 3]
     return [np.concatenate(pieces)]
@@ -822,7 +838,9 @@ def _ellipse(element: Element, width: float, height: float) -> list[np.ndarray]:
     else:
         rx, ry = _length(element, "rx", width, None), _length(element, "ry", height, None)
         rx, ry = (ry if rx is None else rx) or 0.0, (rx if ry is None else ry) or 0.0
-    return [_ellipse_arc(complex(cx, cy), rx, ry, 0.0, 2 * math.pi)] if rx > 0 and ry > 0 else []
+    if rx <= 0 or ry <= 0:
+        return []
+    return [np.array(_ellipse_arc(complex(cx, cy), rx, ry, 0.0, 2 * math.pi))]
 
 
 _SHAPES = {
@@ -859,7 +877,7 @@ def _path_curves(d: str) -> tuple[np.ndarray, ...]:
         raise _unreadable(d)
     _count_segments(d)
     subpaths: list[list[np.ndarray]] = []
-    here = start = 0j
+    here, start, total = 0j, 0j, 0
     for command, rest in re.findall(r"([MmZzAa])([^MmZzAa]*)", d):
         if command in "Mm":
             (x, y), at = _scan(rest, _SPACE.match(rest).end(), "nn", d)
@@ -874,6 +892,9 @@ def _path_curves(d: str) -> tuple[np.ndarray, ...]:
             here = start
         else:
             rest, here = _arcs(rest, here, command == "a", subpaths[-1], d)
+            total += len(subpaths[-1][-1])
+            if total > MAX_SEGMENTS:
+                raise SvgError(f"a path has more than {MAX_SEGMENTS} segments. Simplify the drawing.")
         if rest.strip(_BLANK):
             subpaths[-1].append(_between(rest, here, d))
             here = complex(subpaths[-1][-1][-1, 3])
@@ -893,7 +914,9 @@ def _count_segments(d: str) -> None:
         other, numbers = _NUMBER.subn("", rest)
         if other.strip(_BLANK):
             raise _unreadable(d)
-        total += max(1, numbers // _ARITY[command.upper()])
+        total += max(1, numbers // _ARITY[command.upper()]) * (
+            4 if command in "Aa" else 1
+        )  # an arc: 1 to 8 cubics
         if total > MAX_SEGMENTS:
             raise SvgError(f"a path has more than {MAX_SEGMENTS} segments. Simplify the drawing.")
 
@@ -913,30 +936,33 @@ def _scan(text: str, at: int, fields: str, d: str) -> tuple[list[float], int]:
 def _arcs(rest: str, here: complex, relative: bool, pieces: list[np.ndarray], d: str) -> tuple[str, complex]:
     """Adds the arcs at the start of `rest` to `pieces`; returns what follows them and where they end."""
     at = _SPACE.match(rest).end()
+    cubics = []
     while True:
         (rx, ry, turn, large, sweep, x, y), at = _scan(rest, at, "nnnffnn", d)
         end = complex(x, y) + (here if relative else 0)
-        pieces.append(_arc(here, abs(rx), abs(ry), math.radians(turn), bool(large), bool(sweep), end))
+        cubics += _arc(here, abs(rx), abs(ry), math.radians(turn), bool(large), bool(sweep), end)
+        if len(cubics) > MAX_SEGMENTS:
+            raise SvgError(f"a path has more than {MAX_SEGMENTS} segments. Simplify the drawing.")
         here = end
         if at == len(rest) or rest[at].isalpha():
+            pieces.append(np.array(cubics))
             return rest[at:], here
 
 
-def _arc(
-    start: complex, rx: float, ry: float, phi: float, large: bool, sweep: bool, end: complex
-) -> np.ndarray:
+def _arc(start: complex, rx: float, ry: float, phi: float, large: bool, sweep: bool, end: complex) -> list:
     """Cubics of an arc given by its ends (SVG 1.1, appendix F.6.5); without a radius, a line."""
+    straight = [(start, (2 * start + end) / 3, (start + 2 * end) / 3, end)]
     if start == end or rx == 0 or ry == 0:
-        return _lines([start, end])
+        return straight
     turn = complex(math.cos(phi), math.sin(phi))
     half = (start - end) / 2 / turn  # F.6.5.1
-    u = complex(half.real / rx, half.imag / ry)  # on the unit circle's scale
+    u = complex(half.real / rx, half.imag / ry)  # where the radii are 1
     if abs(u) > 1:  # F.6.6: radii too small for the distance grow
         rx, ry, u = rx * abs(u), ry * abs(u), u / abs(u)
-    if u == 0:
-        return _lines([start, end])
+    if abs(u) < 1e-9:
+        return straight
     away = math.sqrt(max(0.0, 1 / abs(u) ** 2 - 1)) * (-1 if large == sweep else 1)
-    middle = u * complex(0, -away)  # F.6.5.2: c' = k (rx y'/ry, -ry x'/rx)
+    middle = u * complex(0, -away)  # F.6.5.2
     first, last = u - middle, -u - middle
     theta = math.atan2(first.imag, first.real)
     delta = math.atan2(last.imag, last.real) - theta
@@ -945,8 +971,9 @@ def _arc(
     elif not sweep and delta > 0:
         delta -= 2 * math.pi
     centre = (start + end) / 2 + turn * complex(middle.real * rx, middle.imag * ry)
-    cubics = _ellipse_arc(centre, rx, ry, theta, delta, phi)
-    cubics[0, 0], cubics[-1, 3] = start, end
+    cubics = _ellipse_arc(centre, rx, ry, theta, delta, turn)
+    cubics[0] = (start, *cubics[0][1:])
+    cubics[-1] = (*cubics[-1][:3], end)
     return cubics
 
 
@@ -966,9 +993,12 @@ def _between(text: str, here: complex, d: str) -> np.ndarray:
         which = np.flatnonzero(sizes == size)
         if len(which):
             z = np.array([segments[i] for i in which])
+            if not (np.maximum(np.abs(z.real), np.abs(z.imag)) <= MAX_COORDINATE).all():
+                raise SvgError(
+                    f"path data {d[:40]!r} goes beyond {MAX_COORDINATE:g} or to no finite number. "
+                    f"Scale the drawing down."
+                )
             cubics[which] = z if size == 4 else _raised(z)
-    if not np.isfinite(cubics).all():
-        raise SvgError("path data holds a number that is not finite. Correct the file.")
     return cubics
 
 
@@ -1028,7 +1058,7 @@ def _span(shapes: list[_Shape]) -> tuple[float, float]:
 
 def _is_paper(shape: _Shape, canvas: tuple[float, float]) -> bool:
     """Whether the shape is a plain rectangle over the whole canvas: a background, not a drawn frame."""
-    if len(shape.curves) != 1 or shape.stroked or len(shape.curves[0]) not in (4, 5):
+    if shape.stroked or not shape.filled or len(shape.curves) != 1 or len(shape.curves[0]) not in (4, 5):
         return False
     corners = shape.curves[0][:, 0]
     x, y = corners.real / canvas[0], corners.imag / canvas[1]
