@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .data.dataset import StrokeDataset
+from .data.dataset import StrokeDataset, class_name
 from .data.records import replacing
 from .metrics import (
     bootstrap_interval,
@@ -408,6 +408,8 @@ def _plain(value):
 
 def choose_classes(text: str, known: Sequence[str]) -> list[str]:
     """`deep`, `paper`, `all`, or names with commas between them, as the `known` ones are spelled."""
+    if not known:
+        raise ValueError("the data folder holds no .npz files. Give the folder of Quick, Draw! files.")
     if text == "all":
         return list(known)
     wanted: Sequence[str] = {"deep": DEEP_CLASSES, "paper": PAPER_CLASSES}.get(text) or text.split(",")
@@ -460,7 +462,7 @@ def main(argv: Sequence[str]) -> int:
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{path.parent} is not a folder. Make it first, or choose another one.")
     model, recognizer = load(args.model), load_recognizer(args.recognizer)
-    known = StrokeDataset.from_folder(args.data, split="test").classes
+    known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
     classes = choose_classes(args.classes, known)
     real = measure_real(
         args.data,

@@ -251,6 +251,8 @@ def test_classes_are_chosen_as_the_folder_spells_them():
     assert len(DEEP_CLASSES) == 28
     with pytest.raises(ValueError, match="no drawings of dog in the data folder"):
         choose_classes("cat,dog", known)
+    with pytest.raises(ValueError, match="holds no .npz files"):
+        choose_classes("all", [])
 
 
 def test_bad_input_is_said_in_a_sentence(folder, recognizer, real, drawings):
