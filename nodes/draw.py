@@ -5,9 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import host
 from .wires import Latent, LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 EMBEDDED = "default"  # the name by which the library knows the model that comes with the pack
 ANY_CLASS = "(any)"
@@ -218,22 +224,35 @@ class SketchSampler(io.ComfyNode):
             "detail": detail or None,
         }
         sketch_model = model.sketch_model
-        with host.running(
-            model, total=100, draw_preview=functools.partial(picture, sketch_model) if preview else None
-        ) as on_step:
+        with host.running(model, total=steps) as tick:
+            on_step = follow(tick, sketch_model, steps, count * len(wanted), preview=preview)
             latent = sketch_model.sample(
                 wanted, count=count, start=start, seed=seed, on_step=on_step, **settings
             )
         return io.NodeOutput(dataclasses.replace(latent, settings={"model": sketch_model.name, **settings}))
 
 
-def picture(sketch_model, step):
+def follow(tick: Callable, sketch_model, steps: int, total: int, *, preview: bool) -> Callable:
+    """`on_step` for the library: how far a run of `total` sketches is, drawn in batches one after another."""
+    finished, batch = 0, 0
+
+    def on_step(step) -> None:
+        nonlocal finished, batch
+        if step.index == 0:
+            finished, batch = finished + batch, len(step.active)
+        done = (finished * steps + batch * min(step.index + 1, steps)) // total
+        tick(done, functools.partial(picture, sketch_model, step) if preview else None)
+
+    return on_step
+
+
+def picture(sketch_model, step) -> Image:
     """The emerging drawings of a step on one sheet."""
     from ..sketch_core import knitter, raster
 
     sketches = knitter.preview(step, sketch_model)[:PREVIEWED]
-    columns = min(4, len(sketches)) or 1
-    return raster.contact_sheet(sketches, columns=columns, cell=host.PREVIEW_SIDE // max(2, columns))
+    columns = math.ceil(math.sqrt(len(sketches))) or 1
+    return raster.contact_sheet(sketches, columns=columns, cell=host.PREVIEW_SIDE // columns)
 
 
 class PenStateDecoder(io.ComfyNode):
@@ -281,7 +300,14 @@ class PenStateDecoder(io.ComfyNode):
                     tooltip="Drop strokes shorter than this, in units of the 255 x 255 canvas. 0 keeps "
                     "every dot.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, tooltip="For mode temperature."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=False,  # by its name alone the front end would randomize it
+                    tooltip="For mode temperature: which of the possible lifts are taken.",
+                ),
             ],
             outputs=[
                 SketchWire.Output(

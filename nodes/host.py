@@ -67,35 +67,33 @@ def stop_if_cancelled() -> None:
 
 
 @contextmanager
-def running(loaded: LoadedModel, total: int, draw_preview: Callable | None) -> Iterator[Callable]:
-    """Puts the network on its device and yields `on_step(done, step)`: progress, live preview, cancel.
+def running(loaded: LoadedModel, total: int) -> Iterator[Callable]:
+    """Puts the network on its device and yields `tick(done, picture)`: progress, live preview, cancel.
 
-    total         value of `done` at the end.
-    draw_preview  step -> PIL image, or None for no preview.
+    total    value of `done` at the end.
+    picture  draws what there is to see as a PIL image, called now and then; or None.
     """
     with torch.inference_mode(False):
         management.load_models_gpu([loaded.patcher])
     bar = comfy.utils.ProgressBar(total)
     next_preview = 0.0
 
-    def on_step(done: int, step) -> None:
+    def tick(done: int, picture: Callable | None) -> None:
         nonlocal next_preview
         stop_if_cancelled()
-        picture = None
+        shown = None
         began = time.monotonic()
-        if draw_preview is not None and began >= next_preview:
-            picture = ("JPEG", draw_preview(step), PREVIEW_SIDE)
+        if picture is not None and began >= next_preview:
+            shown = ("JPEG", picture(), PREVIEW_SIDE)
             ended = time.monotonic()
             next_preview = ended + max(PREVIEW_PAUSE, PREVIEW_SHARE * (ended - began))
-        bar.update_absolute(done, total, picture)
+        bar.update_absolute(done, total, shown)
 
     try:
-        yield on_step
+        yield tick
     except management.OOM_EXCEPTION as error:
-        if management.OOM_EXCEPTION is Exception or isinstance(
-            error, management.InterruptProcessingException
-        ):
-            raise  # builds of torch without CUDA have no such exception, and any error would come here
+        if management.OOM_EXCEPTION is Exception:  # what the host puts where torch has no such exception
+            raise
         raise RuntimeError("Not enough memory to draw so many sketches at once. Lower `count`.") from error
 
 

@@ -194,7 +194,7 @@ class Model:
     def sample(self, classes, *, on_step, **settings):
         self.asked = {"classes": classes, **settings}
         for index in range(settings["steps"]):
-            on_step(SimpleNamespace(index=index))
+            on_step(SimpleNamespace(index=index, active=torch.arange(2)))
         return latent()
 
 
@@ -253,7 +253,7 @@ def test_classes_come_from_the_list_or_the_text(pack, loaded, widgets, classes):
 
 
 def test_progress_counts_the_steps_and_cancel_stops_between_two(pack, loaded):
-    pack.run("SK_Sampler", model=loaded, steps=3, preview=False)
+    pack.run("SK_Sampler", model=loaded, steps=3, count=2, preview=False)
     (bar,) = fake_comfyui.ProgressBar.made
     assert [value for value, *_ in bar.updates] == [0, 1, 2, 3]
     pack.host.cancelled = True
@@ -262,17 +262,27 @@ def test_progress_counts_the_steps_and_cancel_stops_between_two(pack, loaded):
     assert len(fake_comfyui.ProgressBar.made[-1].updates) == 1
 
 
+def test_progress_runs_through_batches_that_follow_each_other(pack):
+    draw = sys.modules[f"{pack.name}.nodes.draw"]
+    done = []
+    on_step = draw.follow(lambda value, picture: done.append(value), None, steps=4, total=12, preview=False)
+    for size in (8, 4):
+        for index in range(4):
+            on_step(SimpleNamespace(index=index, active=torch.arange(size)))
+    assert done == [0, 1, 2, 2, 3, 3, 3, 4]
+
+
 def test_previews_are_pictures_and_few(pack, loaded):
     host = sys.modules[f"{pack.name}.nodes.host"]
     drawn = []
 
-    def draw_preview(step):
-        drawn.append(step)
+    def draw_preview():
+        drawn.append(True)
         return Image.new("RGB", (8, 8), "white")
 
-    with host.running(loaded, 1000, draw_preview) as on_step:
+    with host.running(loaded, 1000) as tick:
         for i in range(1000):
-            on_step(i + 1, i)
+            tick(i + 1, draw_preview)
     assert 1 <= len(drawn) < 50
     pictures = [picture for *_, picture in fake_comfyui.ProgressBar.made[-1].updates if picture]
     assert len(pictures) == len(drawn)
@@ -282,7 +292,7 @@ def test_previews_are_pictures_and_few(pack, loaded):
 def test_running_out_of_memory_says_what_to_lower(pack, loaded):
     host = sys.modules[f"{pack.name}.nodes.host"]
     with pytest.raises(RuntimeError, match="Lower `count`"):
-        with host.running(loaded, 1, None):
+        with host.running(loaded, 1):
             raise torch.cuda.OutOfMemoryError
 
 
