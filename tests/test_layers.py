@@ -1,7 +1,8 @@
 """The direction of imports: a module of `sketch_core` imports only from lines of ORDER above its own.
 
 ORDER is the reading order of the library, and its second column what each line may import beyond the
-standard library, torch and numpy. The test reads syntax trees: an import inside a function counts as well.
+standard library, torch and numpy. The test reads syntax trees: an import inside a function counts as well,
+one under `if TYPE_CHECKING:` does not happen and is free to point anywhere in `sketch_core`.
 """
 
 from __future__ import annotations
@@ -63,8 +64,17 @@ def imports(tree: ast.AST, path: Path):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
     }
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
     package = path.relative_to(CORE).parts[:-1]
     for node in ast.walk(tree):
+        if node in for_types and isinstance(node, ast.ImportFrom) and node.level:
+            continue
         deferred = node in inside_functions
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -110,6 +120,8 @@ def test_a_module_imports_only_from_above(path):
         ("strokes.py", "from .svg import sketch_to_svg", "at its top"),
         ("strokes.py", "def f():\n    from .pen import decode_pen", "below its own"),
         ("samplers.py", "import scipy.stats", "does not list"),
+        ("samplers.py", "if TYPE_CHECKING:\n    import scipy.stats", "does not list"),
+        ("pen.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from .svg import read_svg", "below its own"),
         ("knitter.py", "import comfy.utils", "does not list"),
         ("knitter.py", "from sketch_core.strokes import Sketch", "does not list"),
         ("pen.py", "from .utils import chunk", "on no line"),
@@ -120,6 +132,7 @@ def test_the_check_can_fail(module, source, complaint):
 
 
 def test_the_check_lets_what_is_right_pass():
+    assert not violations(CORE / "pen.py", "if TYPE_CHECKING:\n    from .samplers import Step")
     assert not violations(CORE / "strokes.py", "import numpy\ndef f():\n    from .svg import sketch_to_svg")
     assert not violations(CORE / "svg.py", "from defusedxml import ElementTree\nfrom .strokes import Sketch")
     assert not violations(
