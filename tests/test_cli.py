@@ -430,6 +430,20 @@ def test_fetch_hands_on_classes_and_reports_paths(tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/cat.bin", f"{tmp_path}/alarm clock.bin"]
 
 
+def test_train_runs_from_options_to_weights(tmp_path, capsys):
+    small = '{"width": 32, "depth": 1, "heads": 2}'
+    argv = ["train", "--data", DATA, "--out", tmp_path / "run", "--steps", "2", "--model", small]
+    assert cli.main([*map(str, argv), "--tokens", "512", "--precision", "fp32"]) == 0
+    assert "step 2" in capsys.readouterr().out
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_train_refuses_in_one_line(tmp_path, capsys):
+    assert "Give one of them" in failure(capsys, ["train", "--data", DATA])
+    assert "no .npz files" in failure(capsys, ["train", "--data", tmp_path, "--steps", "1"])
+    assert "--data" in failure(capsys, ["train", "--steps", "1"], status=2)
+
+
 # ---- the command itself
 
 
@@ -544,5 +558,5 @@ def test_ctrl_c_ends_a_running_draw(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "sketch_core: stopped; nothing was written.\n"
+    assert err == "sketch_core: stopped.\n"
     assert everything_under(tmp_path) == []
