@@ -58,8 +58,9 @@ def test_the_example_runs_in_the_front_end(comfyui, chromium, screenshots, examp
         assert page.evaluate("app.graph.nodes.filter(node => node.has_errors || !node.type).length") == 0
         assert page.evaluate("app.graph.nodes.length") == ours
         page.evaluate("app.queuePrompt(0)")
-        page.wait_for_function(SHOWN, timeout=60_000)
+        page.wait_for_timeout(500)
         page.wait_for_function(IDLE, timeout=60_000)
+        page.wait_for_function(SHOWN, timeout=5_000)
         page.wait_for_timeout(1000)
         page.evaluate("app.canvas.selectItems?.()")
         page.evaluate("app.canvas.fitViewToSelectionAnimated?.()")

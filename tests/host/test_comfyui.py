@@ -215,7 +215,7 @@ def test_free_unloads_the_model(comfyui):
 
 
 @pytest.mark.weights
-def test_weights_can_take_gradients_after_a_run(comfyui):
+def test_gradients_pass_the_weights_after_a_run(comfyui):
     assert comfyui.run(drawing(seed=12, count=1, steps=2) | saved_svgs("gradients")).error is None
     assert seen(comfyui.run(drawing(seed=12, count=1, steps=2) | probe(3, model=["1", 0])))["gradients"]
 

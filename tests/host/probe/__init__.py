@@ -25,12 +25,9 @@ class Probe(io.ComfyNode):
         if model is not None:
             network = model.sketch_model.network
             with torch.inference_mode(False), torch.enable_grad():
-                parameters = list(network.parameters())
-                total = sum(parameter.float().square().sum() for parameter in parameters)
-                seen["gradients"] = all(
-                    gradient is not None
-                    for gradient in torch.autograd.grad(total, parameters, allow_unused=True)
-                )
+                one = torch.ones((), requires_grad=True)
+                total = sum((parameter.float() * one).sum() for parameter in network.parameters())
+                seen["gradients"] = bool(torch.autograd.grad(total, one)[0].isfinite())
             seen["managed"] = any(
                 loaded.model is model.patcher for loaded in management.current_loaded_models
             )
