@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .hub import load_weights
+from .hub import load_weights, read_metadata
 from .models.sketch_classifier import SketchClassifier
 from .raster import rasterize
 from .strokes import Sketch
@@ -30,7 +30,7 @@ class Recognizer:
                 f"got {len(classes)} class names for a network of {network.config.classes} classes. "
                 f"Give one each."
             )
-        self.network = network.float().eval()  # stored in halves, which CPUs are slow at
+        self.network = network.float().eval()
         self.classes = list(classes)
 
     def scores(self, sketches: Sequence[Sketch]) -> np.ndarray:
@@ -67,10 +67,11 @@ class Recognizer:
 
 def load_recognizer(name: str | Path = "recognizer") -> Recognizer:
     """The recognizer of a name in weights_manifest.json, or of a `.safetensors` file."""
-    weights = load_weights(name)
-    if not isinstance(weights.model, SketchClassifier):
+    architecture = read_metadata(name).architecture
+    if architecture != "sketch_classifier":
         raise ValueError(
-            f"{name} holds a {type(weights.model).__name__}, wanted a SketchClassifier. "
+            f"{name} holds a {architecture}, wanted a sketch_classifier. "
             f"Give 'recognizer', or the file of another recognizer."
         )
+    weights = load_weights(name)
     return Recognizer(weights.model, weights.metadata.classes)

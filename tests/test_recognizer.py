@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from sketch_core.data import write_npz
+from sketch_core.hub import read_metadata, write_weights
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
+from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
 from sketch_core.recognizer import Recognizer, load_recognizer
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 from sketch_core.train.recognizer import (
@@ -159,7 +161,7 @@ def test_bad_questions(recognizer):
         Recognizer(SketchClassifier(TINY), NAMES[:2])
 
 
-def test_half_precision_weights_are_brought_to_full():
+def test_half_precision_networks_are_brought_to_full():
     network = SketchClassifier(TINY).half()
     assert Recognizer(network, NAMES).scores(sketches(2)).shape == (2, 3)
 
@@ -208,7 +210,22 @@ def test_the_command_writes_weights_that_say_where_they_come_from(folder, tmp_pa
     assert recognizer.classes == sorted(NAMES)
     assert recognizer.network.config == TINY
     assert recognizer.scores(sketches(3)).shape == (3, 3)
-    assert "CC BY 4.0" in out.read_bytes()[:4000].decode("utf-8", "ignore")
+    with pytest.raises(ValueError, match="exists already. Add --force"):
+        main(command)
+    says = read_metadata(out)
+    assert says.attribution == "Quick, Draw! drawings, Google, CC BY 4.0"
+    assert says.command.endswith(f"""--training '{command[-1]}' --out FILE""")
+    assert 0 < says.figures["top1"] <= 1
+    assert says.training["drawings_seen"] == 16 * says.training["step"]
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    config = StrokeUNetConfig(points=32, num_res_blocks=1, channel_mult=(1,), features=32)
+    write_weights(
+        tmp_path / "unet.safetensors", StrokeUNet(config), {"classes": ["cat"]}, dtype=torch.bfloat16
+    )
+    with pytest.raises(ValueError, match="holds a stroke_unet, wanted a sketch_classifier"):
+        load_recognizer(tmp_path / "unet.safetensors")
 
 
 def test_variation_keeps_the_drawing_and_can_drop_a_stroke():

@@ -272,7 +272,7 @@ def train_recognizer(
             run.elapsed = spent + time.monotonic() - began
     run.average.load_state_dict(run.best["weights"])
     figures = {name: value for name, value in run.best.items() if name != "weights"}
-    return run.average, figures | {"drawings_seen": run.step * training.batch}, classes
+    return run.average, figures | {"drawings_seen": figures["step"] * training.batch}, classes
 
 
 def _parameters(network: torch.nn.Module) -> int:
@@ -294,6 +294,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--seconds", type=float, required=True, help="time to train for, rasterising not counted")
     p.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     p.add_argument("--checkpoint", type=Path, help="file to go on from and to save to, every few minutes")
+    p.add_argument("--force", action="store_true", help="overwrite the file if there is one")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = as torch likes")
     p.add_argument("--config", default="{}", help="JSON, fields of SketchClassifierConfig that differ")
@@ -302,23 +303,27 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    if args.out.exists() and not args.force:
+        raise ValueError(f"{args.out} exists already. Add --force to overwrite it, or choose another name.")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = SketchClassifierConfig(**json.loads(args.config))
     training = RecognizerTraining(seconds=args.seconds, seed=args.seed, **json.loads(args.training))
     network, figures, classes = train_recognizer(args.data, config, training, checkpoint=args.checkpoint)
-    options = " ".join(f"--{k} '{v}'" for k in ("config", "training") if (v := getattr(args, k)) != "{}")
+    options = "".join(f" --{k} '{v}'" for k in ("config", "training") if (v := getattr(args, k)) != "{}")
+    seen = {name: figures.pop(name) for name in ("step", "seconds", "drawings_seen")}
     metadata = {
-        "classes": json.dumps(classes),
+        "classes": classes,
         "trained_on": f"Quick, Draw!, {len(classes)} classes, train split",
         "license": "CC-BY-4.0",
         "attribution": "Quick, Draw! drawings, Google, CC BY 4.0",
-        "command": f"python -m sketch_core.train.recognizer --data DIR --seconds {args.seconds:g} "
-        f"--seed {args.seed} {options} --out FILE".replace("  ", " "),
-        "figures": json.dumps({"split": "valid"} | {k: round(v, 5) for k, v in figures.items()}),
+        "command": "python -m sketch_core.train.recognizer "
+        f"--data DIR --seconds {args.seconds:g} --seed {args.seed}{options} --out FILE",
+        "training": seen,
+        "figures": {"split": "valid"} | {name: round(value, 5) for name, value in figures.items()},
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(args.out, network.half(), metadata)
+    write_weights(args.out, network, metadata, dtype=torch.float16)
     log.info("wrote %s: %s", args.out, metadata["figures"])
     return 0
 
