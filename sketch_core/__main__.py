@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import itertools
 import json
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+MAX_DRAWINGS = 100_000  # of one run
 SHEET_MAX = 1024  # drawings on a sheet.png; the files beside it hold all
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 READABLE = "SVG, ndjson, npz or bin"
@@ -77,58 +77,58 @@ def draw(args: argparse.Namespace) -> None:
     from .data import write_ndjson
 
     model = knitter.load(args.model)
-    classes = choose_classes(args.classes, model.classes)
+    names = choose_classes(args.classes, model)
+    if len(names) * args.count > MAX_DRAWINGS:
+        raise ValueError(
+            f"{len(names)} classes of {args.count} sketches are {len(names) * args.count} drawings, "
+            f"wanted at most {MAX_DRAWINGS}. Lower --count, or name fewer classes."
+        )
+    given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance", "detail")}
+    settings = knitter.DEFAULTS | {key: value for key, value in given.items() if value is not None}
     indices = range(args.start, args.start + args.count)
-    names = [f"{file_stem(name)}-{i:03d}.svg" for name in classes for i in indices]
-    settings = {
-        "steps": args.steps,
-        "sampler": args.sampler,
-        "schedule": args.schedule,
-        "guidance": args.guidance,
-        "detail": args.detail,
-    }
-    settings = {key: value for key, value in settings.items() if value is not None}
-    with appearing(args.out, [*names, "sheet.png", "sketches.ndjson"], force=args.force) as folder:
+    wanted = [(name, i) for name in names for i in indices]
+    files = [f"{file_stem(name)}-{i:03d}.svg" for name, i in wanted]
+    files += ["sheet.png", "sketches.ndjson"]
+    with appearing(args.out, files, force=args.force) as folder:
         started = time.perf_counter()
-        sketches, calls = [], 0
-        with Progress("drawing", len(names)) as progress:
-            for name in classes:
-                counter = CallCounter(progress, done=len(sketches), count=args.count)
-                sketches += model.draw(
-                    name, count=args.count, start=args.start, seed=args.seed, on_step=counter, **settings
-                )
-                calls += counter.calls
+        with Progress("drawing", len(wanted) * settings["steps"]) as progress:
+            watch = Watch(model.network, progress)
+            sketches = model.draw(
+                names, count=args.count, start=args.start, seed=args.seed, on_step=watch.on_step, **settings
+            )
         seconds = time.perf_counter() - started
-        for sketch, name, i in zip(sketches, names, itertools.cycle(indices)):
-            record = {"model": model.name, "class": sketch.label, "seed": args.seed, "index": i, **settings}
-            (folder / name).write_text(sketch.to_svg(metadata=record), "utf-8", newline="\n")
+        for sketch, file, (name, i) in zip(sketches, files, wanted, strict=False):
+            record = {"model": model.name, "class": name, "seed": args.seed, "index": i, **settings}
+            (folder / file).write_text(sketch.to_svg(metadata=record), "utf-8", newline="\n")
         write_ndjson(folder / "sketches.ndjson", sketches)
         sheet(sketches).save(folder / "sheet.png")
-    report = {
-        "model": model.name,
-        "sketches": len(sketches),
-        "seconds": round(seconds, 3),
-        "network_calls": round(calls / len(sketches), 2),
-        "folder": str(args.out),
-    }
+    calls = watch.calls / len(sketches)
     if args.json:
-        print(json.dumps({**report, "seed": args.seed, "files": [*names, "sheet.png", "sketches.ndjson"]}))
+        report = {"model": model.name, "sketches": len(sketches), "seconds": round(seconds, 3)}
+        report |= {"network_calls": round(calls, 2), "seed": args.seed, "start": args.start, **settings}
+        print(json.dumps(report | {"folder": str(args.out), "files": files}))
     else:
         print(
-            f"model {report['model']}: {len(sketches)} sketches in {seconds:.2f} s, "
-            f"{report['network_calls']:g} network calls a sketch, written to {args.out}"
+            f"{model.name}: {len(sketches)} {'sketch' if len(sketches) == 1 else 'sketches'} "
+            f"in {seconds:.2f} s, {calls:.3g} network calls a sketch, written to {args.out}"
         )
 
 
-class CallCounter:
-    """Hears every step of one class's drawings: counts network calls, moves the progress line."""
+class Watch:
+    """Counts the network calls that each sketch takes (guidance makes two a step) and moves the progress line."""
 
-    def __init__(self, progress: Progress, *, done: int, count: int):
-        self.progress, self.done, self.count, self.calls = progress, done, count, 0
+    def __init__(self, network, progress: Progress):
+        self.progress, self.calls, self.steps, self.since = progress, 0, 0, 0
+        network.register_forward_hook(self._called)
 
-    def __call__(self, step) -> None:
-        self.calls += step.calls * len(step.active)
-        self.progress.show(self.done + self.count * (1 - float(step.t.mean())))
+    def _called(self, *_) -> None:
+        self.since += 1
+
+    def on_step(self, step) -> None:
+        self.calls += self.since * len(step.active)
+        self.steps += len(step.active)
+        self.since = 0
+        self.progress.show(self.steps)
 
 
 def sheet(sketches: list, cell: int = 128):
@@ -140,27 +140,16 @@ def sheet(sketches: list, cell: int = 128):
     return contact_sheet(sketches, columns=columns, cell=cell)
 
 
-def choose_classes(text: str, known: Sequence[str]) -> list[str]:
+def choose_classes(text: str, model) -> list[str]:
     """The classes that a name, a comma list or 'all' stands for, in that order, each once."""
     if text.strip().lower() == "all":
-        return list(known)
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
-    if not wanted:
+        return model.classes
+    names = [part for part in text.split(",") if part.strip()]
+    if not names:
         raise ValueError(
-            f"no class in {text!r}. Name one, a comma list, or all: see `python -m sketch_core classes`."
+            f"no class in {text!r}. Name one, a comma list, or all: `python -m sketch_core classes`."
         )
-    return list(dict.fromkeys(find_class(part, known) for part in wanted))
-
-
-def find_class(name: str, known: Sequence[str]) -> str:
-    """The known class that `name` spells, whatever its case, '_' read as ' '."""
-    spelled = {label.lower(): label for label in known}
-    plain = name.replace("_", " ").lower()
-    if plain not in spelled:
-        near = difflib.get_close_matches(plain, spelled, n=3)
-        hint = f" Near: {', '.join(spelled[label] for label in near)}." if near else ""
-        raise ValueError(f"unknown class {name!r}.{hint} See `python -m sketch_core classes`.")
-    return spelled[plain]
+    return list(dict.fromkeys(model.classes[model.label(name)] for name in names))
 
 
 def file_stem(label: str) -> str:
@@ -512,7 +501,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("classes", metavar="CLASS", help="a class, a comma list of classes, or all")
     sub.add_argument("--count", type=whole(1, 10_000), default=16, help="sketches of each class (default 16)")
-    sub.add_argument("--start", type=whole(0, 10**9), default=0, help="index of the first one (default 0)")
+    sub.add_argument(
+        "--start", type=whole(0, 2**31 - 1), default=0, help="index of the first one (default 0)"
+    )
     sub.add_argument(
         "--seed", type=whole(0, 2**64 - 1), default=0, help="another seed, other drawings (default 0)"
     )

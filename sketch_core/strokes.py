@@ -51,7 +51,9 @@ class Sketch:
                     f"stroke {i} has shape {stroke.shape}, wanted (n, 2) with n >= 1. Leave empty strokes out."
                 )
             if not np.isfinite(stroke).all():
-                raise ValueError(f"stroke {i} holds a coordinate that is not a finite number. Remove that point.")
+                raise ValueError(
+                    f"stroke {i} holds a coordinate that is not a finite number. Remove that point."
+                )
             stroke.flags.writeable = False
         width, height = (float(side) for side in self.canvas)
         if not (0 < width < float("inf") and 0 < height < float("inf")):
@@ -73,7 +75,9 @@ class Sketch:
 
     def to_svg(self, **options) -> str:
         """SVG text; options are those of `svg.sketch_to_svg`."""
-        from .svg import sketch_to_svg  # the one forward reference, with to_image: conveniences of the public API
+        from .svg import (
+            sketch_to_svg,  # the one forward reference, with to_image: conveniences of the public API
+        )
 
         return sketch_to_svg(self, **options)
 
@@ -111,7 +115,9 @@ class StrokeLatent:
         check_shape("pen", self.pen, f"{B} {N} 3")
         check_shape("length", self.length, f"{B}")
         if len(self.labels) != B:
-            raise ValueError(f"latent holds {B} sketches but {len(self.labels)} labels. Give one (or None) each.")
+            raise ValueError(
+                f"latent holds {B} sketches but {len(self.labels)} labels. Give one (or None) each."
+            )
 
     def __len__(self) -> int:
         return len(self.length)
@@ -143,7 +149,9 @@ def fit(sketch: Sketch, canvas: tuple[float, float], *, padding: float = 0.0) ->
     """
     width, height = float(canvas[0]), float(canvas[1])
     if not (padding >= 0 and 2 * padding < min(width, height)):
-        raise ValueError(f"padding {padding:g} leaves nothing of a {width:g} x {height:g} canvas. Make it smaller.")
+        raise ValueError(
+            f"padding {padding:g} leaves nothing of a {width:g} x {height:g} canvas. Make it smaller."
+        )
     if not sketch.strokes:
         return replace(sketch, canvas=(width, height))
     left, top, right, bottom = bounds(sketch)
@@ -287,7 +295,9 @@ def from_polylines(
     for i, polyline in enumerate(polylines):
         x, y = polyline[0], polyline[1]
         if len(x) != len(y) or len(x) == 0:
-            raise ValueError(f"stroke {i} has {len(x)} x and {len(y)} y, wanted as many of each, at least one.")
+            raise ValueError(
+                f"stroke {i} has {len(x)} x and {len(y)} y, wanted as many of each, at least one."
+            )
         strokes.append(np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], 1))
     return Sketch(tuple(strokes), canvas, label)
 

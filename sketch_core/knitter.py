@@ -1,0 +1,245 @@
+"""The public verbs over one diffusion model: load a model, draw with it.
+
+Sketch i of a seed is the same drawing alone, in any batch, and after others finish: its length and every noise it
+sees come from a generator of its own, seeded by (seed, i), on the CPU.
+
+Limits: rectify, complete, heal, vary and interpolate are not built yet.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import samplers
+from .denoisers import Condition, bind
+from .hub import Metadata, load_weights
+from .pen import decode_pen
+from .samplers import SAMPLERS, Step
+from .schedules import ALPHA_BARS, SCHEDULES, Stride
+from .strokes import Sketch, StrokeLatent
+
+DEFAULTS = {"sampler": "ddim", "schedule": "uniform", "steps": 20, "guidance": 3.0}
+GUIDED = (0.0, 1.0)  # guidance acts between these times
+MAX_COUNT = 100_000
+BATCH = 64  # sketches at a time, unless told otherwise
+
+
+@dataclass(frozen=True)
+class Emerging(Step):
+    """A step of a drawing run, with what it takes to show it. Raise from `on_step` to stop the run.
+
+    length  (b,) points of each active sketch;  labels  b class names or None.
+    """
+
+    length: Tensor
+    labels: tuple[str | None, ...]
+
+
+class SketchModel:
+    """A trained denoiser and its verbs."""
+
+    def __init__(self, name: str, network: nn.Module, metadata: Metadata) -> None:
+        if metadata.scale is None or not metadata.classes or not metadata.lengths:
+            raise ValueError(
+                f"{name} is a {metadata.architecture}, wanted a model that draws. Use 'default', or another one."
+            )
+        self.name, self.network, self.metadata = name, network, metadata
+        self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.metadata.classes)
+
+    @property
+    def scale(self) -> float:
+        """Canvas units per model unit."""
+        return float(self.metadata.scale)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def draw(
+        self,
+        class_name: str | None | Sequence[str | None],
+        *,
+        pen: str = "argmax",
+        min_stroke: float = 0.0,
+        seed: int = 0,
+        **sampling,
+    ) -> list[Sketch]:
+        """`count` sketches of each class, on the 255 canvas. Options are those of `sample` and `pen.decode_pen`."""
+        latent = self.sample(class_name, seed=seed, **sampling)
+        return decode_pen(latent, mode=pen, min_stroke=min_stroke, seed=seed)
+
+    def sample(
+        self,
+        class_name: str | None | Sequence[str | None],
+        *,
+        count: int = 1,
+        start: int = 0,
+        seed: int = 0,
+        steps: int = DEFAULTS["steps"],
+        sampler: str = DEFAULTS["sampler"],
+        schedule: str | Stride = DEFAULTS["schedule"],
+        guidance: float = DEFAULTS["guidance"],
+        detail: int | None = None,
+        batch_size: int = BATCH,
+        on_step: Callable[[Emerging], None] | None = None,
+    ) -> StrokeLatent:
+        """Offsets and pen logits of `count` sketches of each class, class after class.
+
+        class_name  a name, a list of them, or None for whatever the model likes.
+        start       index of the first sketch of each class; sketch i is the same whatever `start` and `count`.
+        schedule    a name from SCHEDULES, or a stride policy of your own.
+        guidance    classifier-free guidance scale; 1 is none, and half the work.
+        detail      points a sketch; None draws them from what people use for the class.
+        on_step     hears of every step of every batch of `batch_size` sketches.
+        """
+        names = [class_name] if class_name is None or isinstance(class_name, str) else list(class_name)
+        labels = [self.label(name) for name in names]
+        self._check(count, start, seed, sampler, guidance, detail, batch_size)
+        stride = placement(schedule, steps)
+        wanted = [(label, index) for label in labels for index in range(start, start + count)]
+        parts = []
+        for first in range(0, len(wanted), batch_size):
+            batch = wanted[first : first + batch_size]
+            parts.append(self._sample(batch, seed, stride, sampler, guidance, detail, on_step))
+        N = max(points.shape[1] for points, _, _ in parts)
+        grown = [[nn.functional.pad(v, (0, 0, 0, N - v.shape[1])) for v in part[:2]] for part in parts]
+        return StrokeLatent(
+            points=torch.cat([points for points, _ in grown]),
+            pen=torch.cat([pen for _, pen in grown]),
+            length=torch.cat([length for _, _, length in parts]),
+            scale=self.scale,
+            labels=tuple(self._name(label) for label, _ in wanted),
+            seeds=tuple((seed, index) for _, index in wanted),
+        )
+
+    def _sample(
+        self,
+        wanted: list[tuple[int, int]],
+        seed: int,
+        stride: Stride,
+        sampler: str,
+        guidance: float,
+        detail: int | None,
+        on_step: Callable[[Emerging], None] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One batch of (label, index): points (B, N, 2), pen logits (B, N, 3), length (B,), on the CPU."""
+        generators = [sketch_generator(seed, index) for _, index in wanted]
+        length = torch.tensor(
+            [detail or self.draw_length(label, g) for (label, _), g in zip(wanted, generators, strict=True)]
+        )
+        N, device = int(length.max()), self.device
+
+        def noise(like: Tensor, active: Tensor) -> Tensor:
+            out = torch.zeros(len(active), N, 2)
+            for row, i in enumerate(active.tolist()):
+                n = int(length[i])
+                out[row, :n] = torch.randn(n, 2, generator=generators[i])
+            return out.to(like)
+
+        x = noise(torch.zeros(1, device=device), torch.arange(len(wanted)))
+        condition = Condition(torch.tensor([label for label, _ in wanted], device=device), length.to(device))
+        alpha_bar = ALPHA_BARS[self.network.config.schedule]
+        denoise = bind(self.network, condition, alpha_bar, guidance=guidance, interval=GUIDED)
+
+        def callback(step: Step) -> None:
+            told = [self._name(wanted[i][0]) for i in step.active.tolist()]
+            on_step(Emerging(**vars(step), length=length[step.active], labels=tuple(told)))
+
+        heard = callback if on_step is not None else None
+        if sampler == "ddpm":
+            found = samplers.sample_ddpm(denoise, x, alpha_bar, stride, noise, callback=heard)
+        else:
+            found = samplers.sample_ddim(denoise, x, alpha_bar, stride, callback=heard)
+        return found.points.cpu(), found.pen.cpu(), length
+
+    def draw_length(self, label: int, generator: torch.Generator) -> int:
+        """A number of points, drawn from the class's own histogram; from all classes' where there is no class."""
+        counts = self.lengths[label] if label < len(self.lengths) else self.lengths.sum(0)
+        cumulative = np.cumsum(counts) / counts.sum()
+        at = float(torch.rand((), generator=generator, dtype=torch.float64))
+        return max(1, int(np.searchsorted(cumulative, at, side="right")))
+
+    def label(self, name: str | None) -> int:
+        """The index of a class, in any case and with `_` for a space; the null class for None."""
+        if name is None:
+            return len(self.classes)
+        places = {known.lower(): i for i, known in enumerate(self.classes)}
+        plain = name.strip().replace("_", " ").lower()
+        if plain not in places:
+            near = difflib.get_close_matches(plain, places, n=3)
+            hint = f" Near: {', '.join(self.classes[places[n]] for n in near)}." if near else ""
+            raise ValueError(f"unknown class {name!r}.{hint} See `python -m sketch_core classes`.")
+        return places[plain]
+
+    def _name(self, label: int) -> str | None:
+        return self.classes[label] if label < len(self.classes) else None
+
+    def _check(
+        self,
+        count: int,
+        start: int,
+        seed: int,
+        sampler: str,
+        guidance: float,
+        detail: int | None,
+        batch_size: int,
+    ) -> None:
+        longest = self.lengths.shape[1] - 1
+        if not 1 <= count <= MAX_COUNT:
+            raise ValueError(f"count is {count}, wanted 1 to {MAX_COUNT}.")
+        if not 0 <= start < 2**31:
+            raise ValueError(f"start is {start}, wanted 0 to {2**31 - 1}.")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed is {seed}, wanted 0 to {2**64 - 1}.")
+        if sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}. Known: {', '.join(SAMPLERS)}.")
+        if not 0 <= guidance <= 100:
+            raise ValueError(f"guidance is {guidance}, wanted 0 to 100. 1 is none, 3 a good start.")
+        if detail is not None and not 2 <= detail <= longest:
+            raise ValueError(
+                f"detail is {detail}, wanted 2 to {longest} points: the model saw no longer drawings."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, wanted at least 1.")
+
+
+def placement(schedule: str | Stride, steps: int) -> Stride:
+    """The stride policy of a name from SCHEDULES; a policy passes through."""
+    if callable(schedule):
+        return schedule
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}. Known: {', '.join(SCHEDULES)}.")
+    return SCHEDULES[schedule](steps)
+
+
+def sketch_generator(seed: int, index: int) -> torch.Generator:
+    """The CPU generator of sketch `index` of a seed: its length, then all of its noise."""
+    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state))
+
+
+def preview(step: Emerging, model: SketchModel) -> list[Sketch]:
+    """What the denoiser sees behind the noise at a step: the sketches of the active ones, in order."""
+    points, pen = step.prediction.points.cpu(), step.prediction.pen.cpu()
+    return decode_pen(StrokeLatent(points, pen, step.length, model.scale, step.labels))
+
+
+def load(name: str | Path = "default") -> SketchModel:
+    """A model by its name in weights_manifest.json, or from a `.safetensors` file."""
+    weights = load_weights(name)
+    if not hasattr(weights.model.config, "schedule"):
+        raise ValueError(
+            f"{name} is a {weights.metadata.architecture}, wanted a model that draws. Use 'default', or another one."
+        )
+    return SketchModel(weights.name, weights.model, weights.metadata)

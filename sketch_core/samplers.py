@@ -1,0 +1,141 @@
+"""The sampling loops, each a function over one denoiser contract; every sketch walks at its own pace.
+
+`denoise(x, t, active)` tells which of the B sketches its b rows are (they leave the batch as they finish); a stride
+policy is asked once a step how far each goes. Noise comes from outside, drawn per sketch, so that batches do not
+change drawings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoisers import Denoise, Prediction
+from .schedules import AlphaBar, Stride
+
+
+@dataclass(frozen=True)
+class Step:
+    """One denoiser call: what is known just after it.
+
+    index       how many calls came before.
+    active      (b,) which of the B sketches are still being drawn.
+    t           (b,) float64, CPU: time in [0, 1] of each.
+    x           (b, N, 2) noisy offsets.
+    prediction  the clean drawing the denoiser sees behind x.
+    """
+
+    index: int
+    active: Tensor
+    t: Tensor
+    x: Tensor
+    prediction: Prediction
+
+    @property
+    def calls(self) -> float:
+        """Network calls that this step cost, the mean over the sketches: 2 with guidance."""
+        return float(self.prediction.calls.float().mean())
+
+
+Noise = Callable[[Tensor, Tensor], Tensor]  # (like (b, N, 2), active (b,)) -> fresh standard normal (b, N, 2)
+OnStep = Callable[[Step], None]
+
+
+@torch.no_grad()
+def sample_ddim(
+    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+) -> Prediction:
+    """DDIM (Song et al., 2021, arXiv:2010.02502), deterministic.
+
+    x        (B, N, 2)  standard normal noise, at t = 1.
+    returns  points (B, N, 2) and pen logits (B, N, 3) at t = 0.
+    """
+    walk = _Walk(x)
+    while len(walk.active):
+        step = walk.look(denoise, callback)
+        s = walk.ahead(stride(step))
+        a, b = (_level(alpha_bar(time), x) for time in (walk.t, s))
+        eps = _noise_part(walk.x, step.prediction.points, a)
+        walk.move(s, b.sqrt() * step.prediction.points + (1 - b).sqrt() * eps)  # Eq. 12, sigma = 0
+    return walk.finished()
+
+
+@torch.no_grad()
+def sample_ddpm(
+    denoise: Denoise,
+    x: Tensor,
+    alpha_bar: AlphaBar,
+    stride: Stride,
+    noise: Noise,
+    *,
+    callback: OnStep | None = None,
+) -> Prediction:
+    """DDPM (Ho et al., 2020, arXiv:2006.11239), ancestral, for strides of any length.
+
+    Between t and s the posterior q(x_s | x_t, x_0) is Eq. 7 with alpha = ᾱ(t) / ᾱ(s); its variance is β̃.
+    """
+    walk = _Walk(x)
+    while len(walk.active):
+        step = walk.look(denoise, callback)
+        s = walk.ahead(stride(step))
+        a, b = (_level(alpha_bar(time), x) for time in (walk.t, s))
+        variance = (1 - b) / (1 - a) * (1 - a / b)
+        eps = _noise_part(walk.x, step.prediction.points, a)
+        mean = b.sqrt() * step.prediction.points + (1 - b - variance).clamp(min=0).sqrt() * eps
+        walk.move(s, mean + variance.clamp(min=0).sqrt() * noise(walk.x, walk.active))
+    return walk.finished()
+
+
+def _level(alpha_bar: Tensor, x: Tensor) -> Tensor:
+    return alpha_bar.to(x.device, x.dtype)[:, None, None]
+
+
+def _noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
+    """eps behind x = √ᾱ x_0 + √(1−ᾱ) ε, (b, N, 2). Never divides by √ᾱ; at ᾱ = 1 there is none to find."""
+    return (x - a.sqrt() * x0) / (1 - a).sqrt().clamp(min=1e-6)
+
+
+class _Walk:
+    """Where every sketch is; finished ones leave the batch and are put back in their place at the end."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.index = x, 0
+        self.t = torch.ones(len(x), dtype=torch.float64)
+        self.active = torch.arange(len(x))
+        self.points = torch.zeros_like(x)
+        self.pen = x.new_zeros(*x.shape[:2], 3)
+        self.calls = torch.zeros(len(x))
+        self.latest: Step | None = None
+
+    def look(self, denoise: Denoise, callback: OnStep | None) -> Step:
+        self.latest = Step(self.index, self.active, self.t, self.x, denoise(self.x, self.t, self.active))
+        self.index += 1
+        self.calls[self.active] += self.latest.prediction.calls
+        if callback is not None:
+            callback(self.latest)
+        return self.latest
+
+    def ahead(self, stride: Tensor) -> Tensor:
+        stride = stride.to("cpu", torch.float64)
+        if not (stride > 0).all():
+            raise ValueError("a stride of 0 or less would never reach t = 0. Strides must be above 0.")
+        s = self.t - stride
+        return torch.where(s < 1e-9, 0.0, s)
+
+    def move(self, s: Tensor, x: Tensor) -> None:
+        done = s == 0
+        if done.any():
+            where = self.active[done].to(x.device)
+            self.points[where] = x[done.to(x.device)]
+            self.pen[where] = self.latest.prediction.pen[done.to(x.device)]
+        stay = ~done
+        self.t, self.active, self.x = s[stay], self.active[stay], x[stay.to(x.device)]
+
+    def finished(self) -> Prediction:
+        return Prediction(self.points, self.pen, self.calls)
+
+
+SAMPLERS = ("ddim", "ddpm")

@@ -1,0 +1,1 @@
+"""Training: losses, the loop of the denoisers, and the recognizer's."""

@@ -1,0 +1,83 @@
+"""Training losses of the denoisers: masked to real points, divided by a given number of them.
+
+With `v` prediction (Salimans & Ho, 2022, arXiv:2202.00512) the network predicts v = √ᾱ ε − √(1−ᾱ) x_0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over the real, unknown points of a batch: of the squared error of the prediction, and of the pen."""
+
+    points: Tensor
+    pen: Tensor
+    place: Tensor
+
+
+def noised(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_t = √ᾱ x_0 + √(1−ᾱ) ε, (B, N, 2); alpha_bar (B,). Ho et al. (2020), Eq. 4."""
+    a = alpha_bar.to(x0.dtype)[:, None, None]
+    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+
+
+def target(prediction: str, x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """What a network of that `prediction` (v, eps, x0) should say, (B, N, 2)."""
+    a = alpha_bar.to(x0.dtype)[:, None, None]
+    match prediction:
+        case "v":
+            return a.sqrt() * eps - (1 - a).sqrt() * x0
+        case "eps":
+            return eps
+        case "x0":
+            return x0
+    raise ValueError(f"unknown prediction {prediction!r}. Known: v, eps, x0.")
+
+
+def masked_losses(
+    points: Tensor, pen_logits: Tensor, wanted: Tensor, pen: Tensor, free: Tensor, real: Tensor, count: float
+) -> Losses:
+    """Sums over this process's rows divided by `count`, the real points of the whole (global) batch.
+
+    points, wanted  (B, N, 2) the network's prediction and its target.
+    pen_logits      (B, N, 3);  pen (B, N) the true `PenState`.
+    free            (B, N) 1 where the point is real and not given: what counts.
+    real            (B, N) 1 where the point is real.
+
+    `place` is the squared error of the position the offsets add up to, over the drawing's length. The best
+    prediction is the same conditional mean for it and for `points`; it weighs the slow errors that bend a whole
+    drawing, which per-offset errors hardly see.
+    """
+    error = (points - wanted) * free[..., None]
+    length = real.sum(1).clamp(min=1)[:, None, None]
+    drift = error.cumsum(1) / length.sqrt() * free[..., None]
+    cross_entropy = F.cross_entropy(pen_logits.transpose(1, 2), pen, reduction="none")
+    return Losses(
+        points=error.square().sum() / (2 * count),
+        pen=(cross_entropy * free).sum() / count,
+        place=drift.square().sum() / (2 * count),
+    )
+
+
+def random_known(length: Tensor, N: int, generator: torch.Generator) -> Tensor:
+    """(B, N) bool, which points are given in a training drawing: a prefix, a run, or scattered points.
+
+    The share given is uniform in 0..0.9. Completing, healing and rectifying ask for these three.
+    """
+    B = len(length)
+    share = 0.9 * torch.rand(B, 1, generator=generator)
+    kind = torch.randint(0, 3, (B, 1), generator=generator)
+    n = length[:, None]
+    place = torch.arange(N).expand(B, N)
+    begin = ((1 - share) * torch.rand(B, 1, generator=generator) * n).floor()
+    scattered = torch.rand(B, N, generator=generator) < share
+    prefix = place < share * n
+    run = (place < begin) | (place >= begin + (1 - share) * n)  # everything but one gap
+    known = torch.where(kind == 0, prefix, torch.where(kind == 1, run, scattered))
+    return known & (place < n)
