@@ -115,7 +115,7 @@ def draw(args: argparse.Namespace) -> None:
 
 
 class Watch:
-    """Counts the network calls that each sketch takes (guidance makes two a step) and moves the progress line."""
+    """Counts the network calls each sketch takes (guided steps take two) and moves the progress line."""
 
     def __init__(self, network, progress: Progress):
         self.progress, self.calls, self.steps, self.since = progress, 0, 0, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from sketch_core import __main__ as cli
 from sketch_core.data import read_sketches, write_sketches
+from sketch_core.knitter import DEFAULTS, SketchModel
 from sketch_core.strokes import Sketch
 from sketch_core.svg import read_svg
 
@@ -28,30 +31,29 @@ CLASSES = ["alarm clock", "cactus", "cat", "sun"]
 
 
 class FakeModel:
-    """Draws one zigzag a sketch, told apart by class, seed and index, in two steps of one network call."""
+    """Draws two strokes a sketch, told by class, seed and index; a step is as many calls as the guidance."""
 
     name = "fake"
     classes = CLASSES
 
     def __init__(self):
         self.asked = []
+        self.network = torch.nn.Identity()
 
-    def draw(self, class_name, *, count, start, seed, on_step=None, **settings):
-        self.asked.append((class_name, count, start, seed, settings))
-        for index, t in enumerate((1.0, 0.5)):
-            if on_step is not None:
-                step = {
-                    "index": index,
-                    "active": np.arange(count),
-                    "t": np.full(count, t),
-                    "calls": index + 1,
-                }
-                on_step(SimpleNamespace(**step))
-        return [self.sketch(class_name, seed, i) for i in range(start, start + count)]
+    def label(self, name):
+        return SketchModel.label(self, name)
 
-    def sketch(self, class_name, seed, i):
-        points = [[0, 0], [255, CLASSES.index(class_name) * 20], [i % 200, seed % 200 + 10], [100, 255]]
-        return Sketch((np.array(points[:2]), np.array(points[2:])), label=class_name)
+    def draw(self, names, *, count, start, seed, on_step, steps, guidance, **settings):
+        self.asked.append((names, count, start, seed, {"steps": steps, "guidance": guidance} | settings))
+        for _ in range(steps):
+            for _ in range(int(guidance)):
+                self.network(torch.zeros(1))
+            on_step(SimpleNamespace(active=np.arange(count * len(names))))
+        return [self.sketch(name, seed, i) for name in names for i in range(start, start + count)]
+
+    def sketch(self, name, seed, i):
+        points = [[0, 0], [255, CLASSES.index(name) * 20], [i % 200, seed % 200 + 10], [100, 255]]
+        return Sketch((np.array(points[:2]), np.array(points[2:])), label=name)
 
 
 @pytest.fixture
@@ -91,7 +93,8 @@ def python(*arguments, **options):
 
 def test_draw_writes_svgs_a_sheet_and_the_strokes(model, tmp_path, capsys):
     out = tmp_path / "new" / "drawings"
-    assert cli.main(["draw", "cat", "--count", "3", "--seed", "9", "--out", str(out)]) == 0
+    settings = ["--steps", "4", "--guidance", "2"]
+    assert cli.main(["draw", "cat", "--count", "3", "--seed", "9", "--out", str(out), *settings]) == 0
     assert everything_under(tmp_path / "new") == [
         "drawings",
         "drawings/cat-000.svg",
@@ -108,10 +111,13 @@ def test_draw_writes_svgs_a_sheet_and_the_strokes(model, tmp_path, capsys):
     drawn = read_svg(out / "cat-001.svg")
     for ours, theirs in zip(drawn.strokes, wanted[1].strokes, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.01)
+    written = json.loads(re.search(r'id="sketchknitter">(.*?)<', (out / "cat-001.svg").read_text("utf-8"))[1])
+    assert written["seed"] == 9
+    assert written["index"] == 1
+    assert written["guidance"] == 2
     printed, progress = capsys.readouterr()
-    assert "fake" in printed
-    assert "3 sketches" in printed
-    assert "2 network calls a sketch" in printed
+    assert printed.startswith("fake: 3 sketches in ")
+    assert "8 network calls a sketch" in printed
     assert progress == ""  # not a terminal
 
 
@@ -126,23 +132,24 @@ def test_draw_counts_within_each_class(model, tmp_path):
 
 def test_draw_all_draws_every_class(model, tmp_path):
     assert cli.main(["draw", "all", "--count", "1", "--out", str(tmp_path / "out")]) == 0
-    assert [asked[0] for asked in model.asked] == CLASSES
+    assert [asked[0] for asked in model.asked] == [CLASSES]
 
 
-def test_draw_hands_on_what_was_given_and_nothing_else(model, tmp_path):
+def test_draw_hands_on_what_was_given_over_the_defaults(model, tmp_path):
     given = "--steps 12 --sampler ddpm --schedule quadratic --guidance 2.5 --detail 40".split()
     assert cli.main(["draw", "sun", "--seed", str(2**64 - 1), *given, "--out", str(tmp_path / "a")]) == 0
     assert cli.main(["draw", "sun", "--out", str(tmp_path / "b")]) == 0
     settings = {"steps": 12, "sampler": "ddpm", "schedule": "quadratic", "guidance": 2.5, "detail": 40}
-    assert model.asked == [("sun", 16, 0, 2**64 - 1, settings), ("sun", 16, 0, 0, {})]
+    assert model.asked == [(["sun"], 16, 0, 2**64 - 1, settings), (["sun"], 16, 0, 0, DEFAULTS)]
 
 
 def test_draw_reports_in_json(model, tmp_path, capsys):
-    assert cli.main(["draw", "cat", "--count", "2", "--json", "--out", str(tmp_path / "o")]) == 0
+    argv = ["draw", "cat", "--count", "2", "--json", "--steps", "5", "--guidance", "1"]
+    assert cli.main([*argv, "--out", str(tmp_path / "o")]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == "fake"
     assert report["sketches"] == 2
-    assert report["network_calls"] == 2
+    assert report["network_calls"] == 5
     assert report["seconds"] >= 0
     assert report["files"] == ["cat-000.svg", "cat-001.svg", "sheet.png", "sketches.ndjson"]
 
@@ -189,6 +196,13 @@ def test_draw_refuses_absurd_numbers(model, tmp_path, capsys, option):
     message = failure(capsys, ["draw", "cat", option, "--out", tmp_path / "out"], status=2)
     assert option.split("=")[0] in message
     assert "from" in message
+    assert model.asked == []
+
+
+def test_draw_refuses_more_drawings_than_it_can_hold(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "MAX_DRAWINGS", 10)
+    message = failure(capsys, ["draw", "all", "--count=3", "--out", tmp_path / "out"])
+    assert "4 classes of 3 sketches are 12 drawings" in message
     assert model.asked == []
 
 
@@ -285,7 +299,7 @@ def test_progress_shows_on_a_terminal_and_clears_its_line(model, tmp_path, monke
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     clock = iter(range(1000))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    assert cli.main(["draw", "cat,sun", "--count", "4", "--out", str(tmp_path / "o")]) == 0
+    assert cli.main(["draw", "cat,sun", "--steps", "4", "--out", str(tmp_path / "o")]) == 0
     shown = capsys.readouterr().err
     assert " 25%" in shown
     assert " 75%" in shown
