@@ -92,7 +92,7 @@ def draw(args: argparse.Namespace) -> None:
     with appearing(args.out, files, force=args.force) as folder:
         started = time.perf_counter()
         with Progress("drawing", len(wanted) * settings["steps"]) as progress:
-            watch = Watch(model.network, progress)
+            watch = Watch(progress)
             sketches = model.draw(
                 names, count=args.count, start=args.start, seed=args.seed, on_step=watch.on_step, **settings
             )
@@ -115,19 +115,14 @@ def draw(args: argparse.Namespace) -> None:
 
 
 class Watch:
-    """Counts the network calls each sketch takes (guided steps take two) and moves the progress line."""
+    """Counts the network calls that sketches take (guided steps take two) and moves the progress line."""
 
-    def __init__(self, network, progress: Progress):
-        self.progress, self.calls, self.steps, self.since = progress, 0, 0, 0
-        network.register_forward_hook(self._called)
-
-    def _called(self, *_) -> None:
-        self.since += 1
+    def __init__(self, progress: Progress):
+        self.progress, self.calls, self.steps = progress, 0.0, 0
 
     def on_step(self, step) -> None:
-        self.calls += self.since * len(step.active)
+        self.calls += step.calls * len(step.active)
         self.steps += len(step.active)
-        self.since = 0
         self.progress.show(self.steps)
 
 
