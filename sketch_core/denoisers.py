@@ -1,8 +1,8 @@
 """A network and everything it is told, bound into one function: denoise(x, t) -> Prediction.
 
-Samplers see no class, length, mask, known points or guidance: those are closed over here. It is also the one place
-where what a network predicts (v, eps, x0) becomes a clean drawing, where networks run on tiles so that a drawing
-does not depend on the batch it is in, and where classifier-free guidance combines two predictions.
+Samplers see no class, length, mask, known points or guidance: those are closed over here. It is also the one
+place where what a network predicts (v, eps, x0) becomes a clean drawing, where networks run on tiles so that
+a drawing does not depend on the batch it is in, and where classifier-free guidance combines two predictions.
 """
 
 from __future__ import annotations
@@ -83,9 +83,10 @@ def bind(
 ) -> Denoise:
     """The denoiser of a class- and length-conditional network.
 
-    guidance  classifier-free guidance scale (Ho & Salimans, 2022, arXiv:2207.12598): 1 is one plain call a step.
-              It moves points only; pen logits are the conditional branch's; only the class is dropped.
-    interval  guidance acts while low <= t <= high (Kynkäänniemi et al., 2024, arXiv:2404.07724); elsewhere one call.
+    guidance  classifier-free guidance scale (Ho & Salimans, 2022, arXiv:2207.12598): 1 is one plain call a
+              step. It moves points only; pen logits are the conditional branch's; only the class is dropped.
+    interval  guidance acts while low <= t <= high (Kynkäänniemi et al., 2024, arXiv:2404.07724); elsewhere
+              one call.
     """
     run = NETWORKS[type(network)]
     null = network.config.num_classes
@@ -115,7 +116,7 @@ def _stacked(a: Condition, b: Condition) -> Condition:
 def _in_tiles(
     network: nn.Module, run: Callable, x: Tensor, t: Tensor, told: Condition
 ) -> tuple[Tensor, Tensor]:
-    """The network on groups of sketches of one padded length, so that a sketch never sees another's padding."""
+    """The network on groups of sketches of one padded length: a sketch never sees another's padding."""
     output, pen = torch.zeros_like(x), x.new_zeros(*x.shape[:2], len(PenState))
     padded = (-(-told.length // POINT_TILE) * POINT_TILE).tolist()
     for N in sorted(set(padded)):

@@ -1,8 +1,8 @@
 """From a name to a verified weight file to a model: the only file that knows where weights come from.
 
-Weights are `.safetensors` whose metadata says everything a model needs (`Metadata`); nothing is unpickled. Names
-come from `weights_manifest.json`, which lies at the root of the repository and, in an installed wheel, beside this
-file. Reading a file's metadata costs neither torch nor reading its weights.
+Weights are `.safetensors` whose metadata says everything a model needs (`Metadata`); nothing is unpickled.
+Names come from `weights_manifest.json`, which lies at the root of the repository and, in an installed wheel,
+beside this file. Reading a file's metadata costs neither torch nor reading its weights.
 
 Limits: bundled and local files; fetching from the Hub is not built yet.
 """
@@ -150,8 +150,8 @@ def _check_fit(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Te
             there = "nothing" if theirs is None else f"shape {tuple(theirs.shape)}"
             here = "nothing" if ours is None else f"shape {tuple(ours.shape)}"
             raise ValueError(
-                f"{path.name} does not fit the network it names: {key} has {there} in the file, wanted {here}. "
-                f"Use the file with the release it was written by."
+                f"{path.name} does not fit the network it names: {key} has {there} in the file, "
+                f"wanted {here}. Use the file with the release it was written by."
             )
 
 
@@ -176,7 +176,8 @@ def _metadata(path: Path) -> Metadata:
     if texts.get("format_version") != FORMAT_VERSION or "architecture" not in texts:
         raise ValueError(
             f"{path.name} is not one of our weight files: its metadata has format version "
-            f"{texts.get('format_version')!r}, wanted {FORMAT_VERSION!r} and an architecture. Convert it first."
+            f"{texts.get('format_version')!r}, wanted {FORMAT_VERSION!r} and an architecture. "
+            f"Convert it first."
         )
     known = {k: v for k, v in texts.items() if k in Metadata.__dataclass_fields__}
     try:

@@ -1,7 +1,7 @@
 """The public verbs over one diffusion model: load a model, draw with it.
 
-Sketch i of a seed is the same drawing alone, in any batch, and after others finish: its length and every noise it
-sees come from a generator of its own, seeded by (seed, i), on the CPU.
+Sketch i of a seed is the same drawing alone, in any batch, and after others finish: its length and every
+noise it sees come from a generator of its own, seeded by (seed, i), on the CPU.
 
 Limits: rectify, complete, heal, vary and interpolate are not built yet.
 """
@@ -48,7 +48,8 @@ class SketchModel:
     def __init__(self, name: str, network: nn.Module, metadata: Metadata) -> None:
         if metadata.scale is None or not metadata.classes or not metadata.lengths:
             raise ValueError(
-                f"{name} is a {metadata.architecture}, wanted a model that draws. Use 'default', or another one."
+                f"{name} is a {metadata.architecture}, wanted a model that draws. "
+                f"Use 'default', or another one."
             )
         self.name, self.network, self.metadata = name, network, metadata
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
@@ -75,7 +76,7 @@ class SketchModel:
         seed: int = 0,
         **sampling,
     ) -> list[Sketch]:
-        """`count` sketches of each class, on the 255 canvas. Options are those of `sample` and `pen.decode_pen`."""
+        """`count` sketches of each class, on the 255 canvas; options as in `sample` and `pen.decode_pen`."""
         latent = self.sample(class_name, seed=seed, **sampling)
         return decode_pen(latent, mode=pen, min_stroke=min_stroke, seed=seed)
 
@@ -97,7 +98,8 @@ class SketchModel:
         """Offsets and pen logits of `count` sketches of each class, class after class.
 
         class_name  a name, a list of them, or None for whatever the model likes.
-        start       index of the first sketch of each class; sketch i is the same whatever `start` and `count`.
+        start       index of the first sketch of each class; sketch i is the same whatever `start` and `count`
+                    are.
         schedule    a name from SCHEDULES, or a stride policy of your own.
         guidance    classifier-free guidance scale; 1 is none, and half the work.
         detail      points a sketch; None draws them from what people use for the class.
@@ -164,7 +166,7 @@ class SketchModel:
         return found.points.cpu(), found.pen.cpu(), length
 
     def draw_length(self, label: int, generator: torch.Generator) -> int:
-        """A number of points, drawn from the class's own histogram; from all classes' where there is no class."""
+        """A number of points, drawn from the class's own histogram; without a class, from that of all."""
         counts = self.lengths[label] if label < len(self.lengths) else self.lengths.sum(0)
         cumulative = np.cumsum(counts) / counts.sum()
         at = float(torch.rand((), generator=generator, dtype=torch.float64))
@@ -240,6 +242,7 @@ def load(name: str | Path = "default") -> SketchModel:
     weights = load_weights(name)
     if not hasattr(weights.model.config, "schedule"):
         raise ValueError(
-            f"{name} is a {weights.metadata.architecture}, wanted a model that draws. Use 'default', or another one."
+            f"{name} is a {weights.metadata.architecture}, wanted a model that draws. "
+            f"Use 'default', or another one."
         )
     return SketchModel(weights.name, weights.model, weights.metadata)

@@ -30,9 +30,10 @@ def decode_pen(
     """The B sketches of a latent.
 
     mode         argmax: lift where that is likelier than going on. threshold: where P(lift) > `threshold`.
-                 temperature: by chance, from softmax(logits / `temperature`), by `seed` and the sketch's index.
-    min_stroke   strokes shorter than this many canvas units are dropped (dots too, if it is above 0); a drawing
-                 keeps at least its longest stroke.
+                 temperature: by chance, from softmax(logits / `temperature`), by `seed` and the sketch's
+                 index.
+    min_stroke   strokes shorter than this many canvas units are dropped (dots too, if it is above 0); a
+                 drawing keeps at least its longest stroke.
     canvas       the drawing is fitted to it with `padding` (share of the shorter side) free; None keeps the
                  model's own size, with its upper left corner at (0, 0).
     """

@@ -1,8 +1,8 @@
 """The sampling loops, each a function over one denoiser contract; every sketch walks at its own pace.
 
-`denoise(x, t, active)` tells which of the B sketches its b rows are (they leave the batch as they finish); a stride
-policy is asked once a step how far each goes. Noise comes from outside, drawn per sketch, so that batches do not
-change drawings.
+`denoise(x, t, active)` tells which of the B sketches its b rows are (they leave the batch as they finish); a
+stride policy is asked once a step how far each goes. Noise comes from outside, drawn per sketch, so that
+batches do not change drawings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Noise levels and timestep placement: `alpha_bar(t)` for t in [0, 1], and stride policies.
 
-t = 0 is clean, t = 1 is pure noise; the paper's 1,000 steps are t = i / 1000. alpha_bar is computed in float64 on
-the CPU whatever the device of the drawing, and alpha_bar(0) = 1 exactly, so samplers need no special last step.
+t = 0 is clean, t = 1 is pure noise; the paper's 1,000 steps are t = i / 1000. alpha_bar is computed in
+float64 on the CPU whatever the device of the drawing, and alpha_bar(0) = 1 exactly, so samplers need no
+special last step.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Stride = Callable[["Step"], Tensor]  # what is known of each sketch -> how far e
 
 
 def alpha_bar_cosine(t: Tensor) -> Tensor:
-    """cos²(πt / 2): Nichol & Dhariwal (2021, arXiv:2102.09672, Eq. 17) without their offset; alpha_bar(1) = 0."""
+    """cos²(πt / 2): Nichol & Dhariwal (2021, arXiv:2102.09672, Eq. 17), no offset; alpha_bar(1) = 0."""
     t = t.detach().to("cpu", torch.float64)
     return torch.where(t >= 1, 0.0, (t * math.pi / 2).cos() ** 2)
 
@@ -47,7 +48,10 @@ def uniform(steps: int) -> Stride:
 
 
 def quadratic(steps: int) -> Stride:
-    """`steps` jumps to t = (i / steps)²: finer near the clean end (Song et al., 2021, arXiv:2010.02502, appendix D)."""
+    """`steps` jumps to t = (i / steps)², finer near the clean end.
+
+    Song et al. (2021, arXiv:2010.02502, appendix D).
+    """
     return placed(torch.linspace(1, 0, _checked(steps) + 1, dtype=torch.float64) ** 2)
 
 

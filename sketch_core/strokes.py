@@ -48,7 +48,8 @@ class Sketch:
         for i, stroke in enumerate(strokes):
             if stroke.ndim != 2 or stroke.shape[1] != 2 or len(stroke) == 0:
                 raise ValueError(
-                    f"stroke {i} has shape {stroke.shape}, wanted (n, 2) with n >= 1. Leave empty strokes out."
+                    f"stroke {i} has shape {stroke.shape}, wanted (n, 2) with n >= 1. "
+                    f"Leave empty strokes out."
                 )
             if not np.isfinite(stroke).all():
                 raise ValueError(
@@ -92,7 +93,7 @@ class Sketch:
 class StrokeLatent:
     """What a sampler returns and the pen-state decoder reads.
 
-    points  (B, N, 2)  offsets in model units; row i leads to the point it names, the first point is the origin.
+    points  (B, N, 2)  offsets in model units; row i leads to the point it names, the first is the origin.
     pen     (B, N, 3)  logits of `PenState`.
     length  (B,)       how many of the N rows are real.
     scale              canvas units per model unit.
@@ -134,7 +135,7 @@ def check_shape(name: str, x, spec: str) -> None:
 
 
 def bounds(sketch: Sketch) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the drawn points, canvas units. An empty sketch has no bounds: ValueError."""
+    """(left, top, right, bottom) of the drawn points, canvas units; an empty sketch is a ValueError."""
     if not sketch.strokes:
         raise ValueError("an empty sketch has no bounds. Give it at least one stroke.")
     points = np.concatenate(sketch.strokes)
@@ -218,11 +219,12 @@ def distance_to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.
 
 
 def sketch_to_stroke3(sketch: Sketch) -> np.ndarray:
-    """(n - 1, 3) float32 rows (dx, dy, lift) of a sketch of n drawn points; lift is 1 after a stroke's last point.
+    """(n - 1, 3) float32 rows (dx, dy, lift) of a sketch of n drawn points; lift is 1 after a stroke's last.
 
-    The origin is the first drawn point, as in the published Quick, Draw! files, so no row can lift the pen right
-    after it: a first stroke that is a dot is written as one row (0, 0, 1), and `stroke3_to_sketch` reads it back
-    as a dot. A first stroke of two identical points reads back as that dot too: it is the same drawing.
+    The origin is the first drawn point, as in the published Quick, Draw! files, so no row can lift the pen
+    right after it: a first stroke that is a dot is written as one row (0, 0, 1), and `stroke3_to_sketch`
+    reads it back as a dot. A first stroke of two identical points reads back as that dot too: it is the same
+    drawing.
     """
     strokes = [stroke.astype(np.float64) for stroke in sketch.strokes]
     if not strokes:
@@ -241,7 +243,9 @@ def stroke3_to_sketch(
     canvas: tuple[float, float] = QUICKDRAW_CANVAS,
     label: str | None = None,
 ) -> Sketch:
-    """The sketch that starts at `origin` and follows `rows` (n, 3) = (dx, dy, lift); inverse of `sketch_to_stroke3`.
+    """The sketch that starts at `origin` and follows `rows` (n, 3) = (dx, dy, lift).
+
+    The inverse of `sketch_to_stroke3`.
 
     The last row ends the last stroke whether or not it lifts. No rows: an empty sketch.
     """

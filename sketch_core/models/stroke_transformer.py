@@ -1,12 +1,12 @@
 """`stroke_transformer`: a diffusion transformer along the point axis; the denoiser that ships.
 
-A DiT (Peebles & Xie, 2023, arXiv:2212.09748) over stroke points: adaLN-Zero on time, class and number of points,
-rotary positions (Su et al., 2021, arXiv:2104.09864), query-key normalisation, squared-ReLU feed-forward
-(So et al., 2021, arXiv:2109.08668). Beside its offset every point carries the absolute position the noisy offsets
-add up to, and what is *known* of it (a flag, an offset, a pen state). Unlike the paper's `stroke_unet`, length is
-free and cost grows with the points drawn.
+A DiT (Peebles & Xie, 2023, arXiv:2212.09748) over stroke points: adaLN-Zero on time, class and number of
+points, rotary positions (Su et al., 2021, arXiv:2104.09864), query-key normalisation, squared-ReLU
+feed-forward (So et al., 2021, arXiv:2109.08668). Beside its offset every point carries the absolute position
+the noisy offsets add up to, and what is *known* of it (a flag, an offset, a pen state). Unlike the paper's
+`stroke_unet`, length is free and cost grows with the points drawn.
 
-Limits: it sees only the points of one sketch; padding is masked everywhere and its outputs there mean nothing.
+Limits: it sees only the points of one sketch; padding is masked everywhere, and outputs there mean nothing.
 """
 
 from __future__ import annotations
