@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sketch_core.data import write_npz
+from sketch_core.data import read_sketches, write_npz
 from sketch_core.hub import read_metadata, write_weights
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
@@ -263,3 +264,20 @@ def test_validation_figures_are_by_drawing_and_by_class():
 def test_a_training_that_cannot_run_is_refused():
     with pytest.raises(ValueError, match="Give a time and a rate above 0"):
         RecognizerTraining(seconds=0)
+
+
+EMBEDDED = Path(__file__).parent.parent / "sketch_core/weights/sketch_classifier.quickdraw345.safetensors"
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not EMBEDDED.is_file(), reason="no embedded recognizer")
+def test_the_embedded_recognizer_knows_real_cats():
+    recognizer = load_recognizer()
+    assert len(recognizer.classes) == 345
+    assert EMBEDDED.stat().st_size < 8e6
+    cats = list(read_sketches(Path(__file__).parent / "data/cat.npz"))
+    first = recognizer.recognize(cats, top_k=5)
+    assert np.mean([guesses[0][0] == "cat" for guesses in first]) > 0.4
+    assert np.mean(["cat" in [name for name, _ in guesses] for guesses in first]) > 0.7
+    backwards = [Sketch(tuple(stroke[::-1] for stroke in cat.strokes[::-1]), cat.canvas) for cat in cats]
+    assert np.allclose(recognizer.scores(backwards), recognizer.scores(cats), atol=1e-3)  # it sees ink only
