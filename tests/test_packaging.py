@@ -140,9 +140,11 @@ def test_the_wheel_holds_sketch_core_and_the_manifest_only(tmp_path):
     weights = {entry["source"]["path"] for entry in BUNDLED.values() if entry["sha256"]}
     assert python_files | weights | {"sketch_core/weights_manifest.json"} <= names
     names = [name for name, entry in BUNDLED.items() if entry["sha256"]]
-    find = "import sys; from sketch_core.hub import find_weights; print(*map(find_weights, sys.argv[1:]), sep='\\n')"
+    find = "import sys; from sketch_core.hub import *; print(*map(find_weights, sys.argv[1:]), sep='\\n')"
     run = subprocess.run(
         [sys.executable, "-c", find, *names], cwd=tmp_path / "site", capture_output=True, text=True
     )
-    found = [Path(line).relative_to((tmp_path / "site").resolve()).as_posix() for line in run.stdout.split()]
+    found = [
+        Path(line).relative_to((tmp_path / "site").resolve()).as_posix() for line in run.stdout.splitlines()
+    ]
     assert found == [BUNDLED[name]["source"]["path"] for name in names], run.stderr
