@@ -62,12 +62,13 @@ class Condition:
 
 def clean(prediction: str, output: Tensor, x: Tensor, alpha_bar: Tensor) -> Tensor:
     """x0_hat (b, N, 2) from what the network said of x (b, N, 2) at alpha_bar (b,)."""
-    a = alpha_bar.to(x.device, x.dtype)[:, None, None]
+    roots = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()  # before rounding: 1 - ᾱ is 0 in float32 below t = 1e-4
+    signal, noise = (root.to(x.device, x.dtype)[:, None, None] for root in roots)
     match prediction:
         case "v":  # Salimans & Ho (2022), appendix D
-            return a.sqrt() * x - (1 - a).sqrt() * output
+            return signal * x - noise * output
         case "eps":  # the one that divides by √ᾱ; the linear schedule never reaches 0
-            return (x - (1 - a).sqrt() * output) / a.sqrt().clamp(min=1e-4)
+            return (x - noise * output) / signal.clamp(min=1e-4)
         case "x0":
             return output
     raise ValueError(f"unknown prediction {prediction!r}. Known: v, eps, x0.")

@@ -16,6 +16,8 @@ from torch import Tensor
 from .denoisers import Denoise, Prediction
 from .schedules import AlphaBar, Stride
 
+SMALLEST = 1e-12  # noise level 1 - ᾱ below which there is no noise to find
+
 
 @dataclass(frozen=True)
 class Step:
@@ -57,9 +59,10 @@ def sample_ddim(
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
-        a, b = (_level(alpha_bar(time), x) for time in (walk.t, s))
+        a, b = alpha_bar(walk.t), alpha_bar(s)
         eps = _noise_part(walk.x, step.prediction.points, a)
-        walk.move(s, b.sqrt() * step.prediction.points + (1 - b).sqrt() * eps)  # Eq. 12, sigma = 0
+        x0_part, eps_part = _like(x, b.sqrt()), _like(x, (1 - b).sqrt())
+        walk.move(s, x0_part * step.prediction.points + eps_part * eps)  # Eq. 12, sigma = 0
     return walk.finished()
 
 
@@ -81,21 +84,23 @@ def sample_ddpm(
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
-        a, b = (_level(alpha_bar(time), x) for time in (walk.t, s))
-        variance = (1 - b) / (1 - a) * (1 - a / b)
+        a, b = alpha_bar(walk.t), alpha_bar(s)
+        variance = (1 - b) / (1 - a).clamp(min=SMALLEST) * (1 - a / b)
         eps = _noise_part(walk.x, step.prediction.points, a)
-        mean = b.sqrt() * step.prediction.points + (1 - b - variance).clamp(min=0).sqrt() * eps
-        walk.move(s, mean + variance.clamp(min=0).sqrt() * noise(walk.x, walk.active))
+        x0_part, eps_part = _like(x, b.sqrt()), _like(x, (1 - b - variance).clamp(min=0).sqrt())
+        mean = x0_part * step.prediction.points + eps_part * eps
+        walk.move(s, mean + _like(x, variance.sqrt()) * noise(walk.x, walk.active))
     return walk.finished()
 
 
-def _level(alpha_bar: Tensor, x: Tensor) -> Tensor:
-    return alpha_bar.to(x.device, x.dtype)[:, None, None]
+def _like(x: Tensor, factor: Tensor) -> Tensor:
+    """Factors (b,) for x (b, N, 2); made of ᾱ in float64, as 1 - ᾱ is 0 in float32 below t = 1e-4."""
+    return factor.to(x.device, x.dtype)[:, None, None]
 
 
 def _noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
-    """eps behind x = √ᾱ x_0 + √(1−ᾱ) ε, (b, N, 2). Never divides by √ᾱ; at ᾱ = 1 there is none to find."""
-    return (x - a.sqrt() * x0) / (1 - a).sqrt().clamp(min=1e-6)
+    """eps behind x = √ᾱ x_0 + √(1−ᾱ) ε, (b, N, 2); a is ᾱ (b,). Never divides by √ᾱ."""
+    return (x - _like(x, a.sqrt()) * x0) / _like(x, (1 - a).clamp(min=SMALLEST).sqrt())
 
 
 class _Walk:
