@@ -437,7 +437,8 @@ def test_fetch_hands_on_classes_and_reports_paths(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("sketch_core.data.fetch.fetch_class", fetch_class)
     assert cli.main(["data", "fetch", "cat, alarm clock", "--format", "bin", "--out", str(tmp_path)]) == 0
     assert asked == [("cat", tmp_path, "bin", False), ("alarm clock", tmp_path, "bin", False)]
-    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/cat.bin", f"{tmp_path}/alarm clock.bin"]
+    paths = [str(tmp_path / "cat.bin"), str(tmp_path / "alarm clock.bin")]
+    assert capsys.readouterr().out.splitlines() == paths
 
 
 def test_train_runs_from_options_to_weights(tmp_path, capsys):
@@ -474,16 +475,15 @@ def test_a_malformed_command_is_one_line(argv, capsys):
 
 
 def test_help_classes_and_convert_do_not_wait_for_torch(two, tmp_path):
+    listing = ["classes", "--model", "recognizer"]
     code = (
         "import sys; from sketch_core.__main__ import main\n"
         "try: status = main(sys.argv[1:])\n"
         "except SystemExit as stop: status = stop.code\n"
         "sys.exit(status or ('torch' in sys.modules and 'torch was imported'))"
     )
-    for argv in (["--help"], ["draw", "--help"], ["convert", str(two), str(tmp_path / "a.npz")], ["classes"]):
+    for argv in (["--help"], ["draw", "--help"], ["convert", str(two), str(tmp_path / "a.npz")], listing):
         run = python("-c", code, *argv)
-        if argv == ["classes"] and not list((ROOT / "sketch_core/weights").glob("*.safetensors")):
-            continue
         assert run.returncode == 0, (argv, run.stderr)
 
 
@@ -501,7 +501,8 @@ def test_a_full_disk_behind_standard_output_is_one_line(two, tmp_path):
     assert run.stderr == "sketch_core: No space left on device.\n"
 
 
-def test_a_reader_that_leaves_is_no_traceback(two):
+@pytest.mark.skipif(not shutil.which("head"), reason="no head to read one line")
+def test_a_reader_that_leaves_is_no_traceback():
     command = f"{sys.executable} -m sketch_core draw --help | head -n 1"
     run = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert run.stderr == ""
