@@ -127,7 +127,7 @@ class SketchSampler(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=30,
+                    default=20,
                     min=1,
                     max=1000,
                     tooltip="Calls of the network from noise to drawing. More is slower and a little "
@@ -153,7 +153,7 @@ class SketchSampler(io.ComfyNode):
                     "detail",
                     default=0,
                     min=0,
-                    max=1000,
+                    max=512,
                     tooltip="Points per drawing: about 20 is sparse, 80 elaborate. 0: as many as people "
                     "use for the class.",
                 ),
