@@ -30,10 +30,10 @@ def decode_pen(
     """The B sketches of a latent.
 
     mode         argmax: lift where that is likelier than going on. threshold: where P(lift) > `threshold`.
-                 temperature: by chance, from softmax(logits / `temperature`), by `seed` and the sketch's
-                 index.
-    min_stroke   strokes shorter than this many canvas units are dropped (dots too, if it is above 0); a
-                 drawing keeps at least its longest stroke.
+                 temperature: by chance, the log-odds of a lift divided by `temperature`, by `seed` and the
+                 sketch's index.
+    min_stroke   strokes shorter than this many units of `canvas` are dropped (dots too, if it is above 0),
+                 and the rest is fitted again; a drawing keeps at least its longest stroke.
     canvas       the drawing is fitted to it with `padding` (share of the shorter side) free; None keeps the
                  model's own size, with its upper left corner at (0, 0).
     """
@@ -54,17 +54,24 @@ def decode_pen(
             index = latent.seeds[i][1] if latent.seeds else i
             cut = np.random.default_rng([seed, index]).random(n)
         rows = np.concatenate([points[i, :n], (lifts[i, :n] > cut)[:, None]], axis=1)
-        sketch = stroke3_to_sketch(rows, label=latent.labels[i])
+        sketch = _placed(stroke3_to_sketch(rows, label=latent.labels[i]), canvas, padding)
         if min_stroke > 0:
-            sketch = without_short_strokes(sketch, min_stroke)
-        sketches.append(_placed(sketch, canvas, padding))
+            sketch = _placed(
+                without_short_strokes(sketch, min_stroke), canvas, padding
+            )  # only ever grows them
+        sketches.append(sketch)
     return sketches
 
 
 def lift_probability(pen: Tensor, temperature: float = 1.0) -> Tensor:
-    """(B, N) float64 on the CPU: P(not down) from logits (B, N, 3) of `PenState`."""
-    probability = (pen.detach().double().cpu() / temperature).softmax(-1)
-    return 1 - probability[..., PenState.DOWN]
+    """(B, N) float64 on the CPU: P(not down) from logits (B, N, 3) of `PenState`.
+
+    Temperature divides the log-odds of lifting against going on, so that near 0 it is argmax: divided one by
+    one, two lifting states of 0.3 each would lose against 0.4 for going on.
+    """
+    pen = pen.detach().double().cpu()
+    log_odds = pen[..., PenState.UP :].logsumexp(-1) - pen[..., PenState.DOWN]
+    return (log_odds / temperature).sigmoid()
 
 
 def without_short_strokes(sketch: Sketch, shortest: float) -> Sketch:
