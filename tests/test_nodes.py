@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,6 +178,32 @@ def test_choices_and_defaults_are_the_librarys(pack):
     assert set(pack.nodes["SK_Schedule"].define_schema().inputs[0].options) == set(knitter.SCHEDULES)
     for name in ("steps", "guidance", "sampler"):
         assert widgets[name].default == knitter.DEFAULTS[name]
+
+
+EXAMPLES = sorted((ROOT / "example_workflows").glob("*.json"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_fits_the_schemas(pack, example):
+    ours = [
+        node for node in json.loads(example.read_text("utf-8"))["nodes"] if node["type"].startswith("SK_")
+    ]
+    assert len(ours) > 3
+    for node in ours:
+        values = iter(node.get("widgets_values", []))
+        for widget in pack.nodes[node["type"]].define_schema().inputs:
+            if widget.kind.startswith("SK_"):
+                continue
+            value = next(values)
+            if widget.kind in ("INT", "FLOAT"):
+                assert widget.min <= value <= widget.max
+            if widget.kind == "COMBO" and len(widget.options) > 1:
+                assert value in widget.options or widget.id == "class_name"
+            if widget.control_after_generate:
+                assert next(values) in ("fixed", "randomize")
+        assert list(values) == []
+    with Image.open(example.with_suffix(".jpg")) as thumbnail:
+        assert min(thumbnail.size) >= 256
 
 
 # --- model and sampler
