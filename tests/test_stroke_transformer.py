@@ -1,0 +1,289 @@
+"""The transformer: against a plain re-statement, what each condition reaches, and what padding must not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sketch_core.models import MODELS, architecture_of, create_model
+from sketch_core.models.stroke_transformer import (
+    FOURIER,
+    Known,
+    StrokeTransformer,
+    StrokeTransformerConfig,
+    fourier,
+    norm,
+    rotary,
+    rotate,
+)
+from tests.tiny import CONFIG, normal, tiny_transformer
+
+B, N = 4, 24
+LENGTH = torch.tensor([24, 9, 17, 1])
+
+
+def batch() -> dict[str, torch.Tensor]:
+    x = normal(B, N, 2) * (torch.arange(N) < LENGTH[:, None])[..., None]
+    label = torch.tensor([0, 2, 3, 1])  # 3 is the null class
+    return {"x": x, "t": torch.tensor([1.0, 0.5, 0.03, 0.0]), "label": label, "length": LENGTH}
+
+
+def nothing_known() -> Known:
+    return Known(torch.zeros(B, N, 1), torch.zeros(B, N, 2), torch.zeros(B, N, 3))
+
+
+def some_known(seed: int = 5) -> Known:
+    flag = (normal(B, N, 1, seed=seed) > 0).float()
+    pen = F.one_hot(torch.arange(B * N).reshape(B, N) % 3, 3).float()
+    return Known(flag, normal(B, N, 2, seed=seed + 1), pen)
+
+
+def real(output: torch.Tensor) -> torch.Tensor:
+    return output[torch.arange(output.shape[1]) < LENGTH[:, None]]
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(real(p), real(q)) for p, q in zip(a, b, strict=True))
+
+
+# ---- the arithmetic -------------------------------------------------------------------------------
+
+
+def plain_block(block, h, c, length):
+    """One drawing h (n, D) without padding, its block as the papers write it, heads in a loop."""
+    D = h.shape[-1]
+    shift1, scale1, gate1, shift2, scale2, gate2 = block.modulate(c).split(D)
+
+    def rms(v):
+        return v / (v.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    q, k, v = block.qkv(rms(h) * (1 + scale1) + shift1).split(D, dim=-1)
+    d = D // block.heads
+    half = d // 2
+    turn = torch.arange(length)[:, None] * 100.0 ** -(torch.arange(half) / half)
+    heads = []
+    for i in range(block.heads):
+        of_head = slice(i * d, (i + 1) * d)
+        turned = []
+        for y in (rms(q[:, of_head]), rms(k[:, of_head])):
+            z = torch.complex(y[:, :half], y[:, half:]) * torch.polar(torch.ones_like(turn), turn)
+            turned.append(torch.cat([z.real, z.imag], -1))
+        heads.append(F.scaled_dot_product_attention(turned[0], turned[1], v[:, of_head]))
+    h = h + gate1 * block.out(torch.cat(heads, -1))
+    return h + gate2 * block.down(block.up(rms(h) * (1 + scale2) + shift2).clamp(min=0) ** 2)
+
+
+def test_the_network_is_its_plain_re_statement():
+    network = tiny_transformer()
+    told, known = batch(), some_known()
+    points, pen = network(*told.values(), known)
+    for i, n in enumerate(LENGTH.tolist()):
+        x, t, label = told["x"][i, :n], told["t"][i], told["label"][i]
+        position = x.cumsum(0) / math.sqrt(n)
+        given = torch.cat([known.flag, known.points * known.flag, known.pen * known.flag], -1)[i, :n]
+        h = network.embed_point(torch.cat([x, position, given, fourier(torch.arange(n) / n)], -1))
+        c = network.embed_time(fourier(t)) + network.embed_class(label)
+        c = F.silu(c + network.embed_length(fourier(torch.tensor(n / CONFIG.max_points))))
+        for block in network.blocks:
+            h = plain_block(block, h, c, n)
+        shift, scale = network.modulate_out(c).chunk(2)
+        h = norm(h) * (1 + scale) + shift
+        torch.testing.assert_close(points[i, :n], network.to_points(h), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(pen[i, :n], network.to_pen(h), rtol=1e-4, atol=1e-4)
+    assert real(points).std() > 0.1  # the comparison says something
+
+
+def test_fourier_features_run_from_half_a_turn_to_64():
+    features = fourier(torch.tensor([0.0, 1.0, 1 / 128], dtype=torch.float64))
+    assert features.shape == (3, 2 * FOURIER)
+    assert features[0].tolist() == [1.0] * FOURIER + [0.0] * FOURIER
+    assert features[1, 0] == pytest.approx(-1)  # half a turn
+    assert features[1, FOURIER - 1] == pytest.approx(1)  # 64 whole ones
+    assert features[2, FOURIER - 1] == pytest.approx(-1)
+
+
+def test_rotary_products_depend_on_the_distance_alone():
+    q, k = normal(2, 8)
+    rotation = rotary(30, 8, torch.device("cpu"))
+    at = rotate(torch.stack([q, k])[:, None].expand(2, 30, 8), rotation)
+    torch.testing.assert_close(at.norm(dim=-1), torch.stack([q, k]).norm(dim=-1)[:, None].expand(2, 30))
+    products = at[0] @ at[1].T
+    for distance in (-20, -3, 0, 1, 12):
+        along = products.diagonal(distance)
+        torch.testing.assert_close(along, along[:1].expand_as(along), rtol=1e-5, atol=1e-5)
+    assert abs(products[0, 0] - products[0, 5]) > 1e-3
+
+
+def test_a_fresh_network_predicts_no_offsets_and_its_blocks_pass_everything_on():
+    network = StrokeTransformer(CONFIG)
+    points, _ = network(**batch())
+    assert not points.any()
+    h, c = normal(B, N, CONFIG.width), normal(B, CONFIG.width)
+    mask, rotation = torch.zeros(B, 1, 1, N), rotary(N, CONFIG.width // CONFIG.heads, h.device)
+    assert torch.equal(network.blocks[0](h, c, mask, rotation), h)
+
+
+# ---- gradients ------------------------------------------------------------------------------------
+
+
+def test_gradients_arrive_at_the_points_and_at_every_parameter():
+    network = tiny_transformer().requires_grad_(True)
+    told = batch()
+    told["x"].requires_grad_(True)
+    points, pen = network(**told, known=some_known())
+    (real(points).square().sum() + real(pen).square().sum()).backward()
+    silent = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert silent == []
+    inside = torch.arange(N) < LENGTH[:, None]
+    assert told["x"].grad[inside].all()
+    assert not told["x"].grad[~inside].any()
+
+
+def test_gradients_arrive_at_what_is_known():
+    network, known = tiny_transformer(), some_known()
+    known.points.requires_grad_(True)
+    points, _ = network(**batch(), known=known)
+    real(points).square().sum().backward()
+    inside = (torch.arange(N) < LENGTH[:, None]) & (known.flag[..., 0] == 1)
+    assert known.points.grad[inside].all()
+    assert not known.points.grad[~inside].any()
+
+
+# ---- what reaches the output, and what does not ---------------------------------------------------
+
+
+def test_no_known_points_are_all_zero_known_points():
+    network = tiny_transformer()
+    assert same(network(**batch()), network(**batch(), known=nothing_known()))
+
+
+def test_what_is_not_flagged_as_known_is_not_looked_at():
+    network, known = tiny_transformer(), some_known()
+    free = 1 - known.flag
+    other = Known(known.flag, known.points + 9 * free, known.pen + free)
+    assert same(network(**batch(), known=known), network(**batch(), known=other))
+    assert not same(network(**batch(), known=known), network(**batch()))
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_every_part_of_what_is_known_is_looked_at(part):
+    network, known = tiny_transformer(), some_known()
+    changed = list(known)
+    changed[part] = changed[part].roll(1, 1)
+    assert not same(network(**batch(), known=known), network(**batch(), known=Known(*changed)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("t", torch.tensor([0.9, 0.4, 0.0, 0.1])), ("label", torch.tensor([1, 3, 0, 2]))],
+)
+def test_every_drawing_hears_its_own_condition(name, value):
+    network, told = tiny_transformer(), batch()
+    points, pen = network(**told)
+    for i in range(B):
+        own = told[name].clone()
+        own[i] = value[i]
+        changed = network(**told | {name: own})
+        rows = [j for j in range(B) if not torch.equal(changed[0][j], points[j])]
+        assert rows == [i]
+        assert not torch.equal(changed[1][i], pen[i])
+
+
+def test_the_number_of_points_is_a_condition():
+    """Two real points and padding, told as two or as three with a still third."""
+    network = tiny_transformer()
+    x = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+    t, label = torch.tensor([0.5]), torch.tensor([0])
+    two, three = (network(x, t, label, torch.tensor([n]))[0][0, :2] for n in (2, 3))
+    assert (two - three).abs().max() > 1e-3
+
+
+def test_padding_does_not_reach_real_points():
+    network, told, known = tiny_transformer(), batch(), some_known()
+    before = network(**told, known=known)
+    padding = (torch.arange(N) >= LENGTH[:, None])[..., None]
+    loud = torch.where(padding, 1e4, told["x"])
+    other = Known(
+        torch.where(padding, 1.0, known.flag),
+        known.points + 50 * padding,
+        torch.where(padding, 1.0, known.pen),
+    )
+    assert same(before, network(**told | {"x": loud}, known=other))
+
+
+def test_more_padding_changes_nothing_but_rounding():
+    network, told = tiny_transformer(), batch()
+    short = network(**told)
+    wide = network(**told | {"x": F.pad(told["x"], (0, 0, 0, 40))})
+    for a, b in zip(short, wide, strict=True):
+        torch.testing.assert_close(real(a), real(b[:, :N]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_points_matters():
+    network, told = tiny_transformer(), batch()
+    points, _ = network(**told)
+    turned, _ = network(**told | {"x": told["x"].flip(1)})
+    assert (points[0] - turned[0].flip(0)).abs().max() > 1e-2  # drawing 0 has no padding
+
+
+def test_bfloat16_autocast_is_near_and_comes_back_as_float32():
+    network = tiny_transformer()
+    exact = network(**batch())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(**batch())
+    for a, b in zip(exact, rough, strict=True):
+        assert b.dtype == torch.float32
+        assert (real(a) - real(b)).norm() < 0.1 * real(a).norm()
+        assert not torch.equal(a, b)
+
+
+# ---- what it is made from -------------------------------------------------------------------------
+
+
+def test_the_config_makes_the_network_again():
+    config = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
+    again = create_model("stroke_transformer", config)
+    assert again.config == CONFIG
+    assert architecture_of(again) == "stroke_transformer"
+    again.load_state_dict(tiny_transformer().state_dict(), strict=True)
+    assert same(again(**batch()), tiny_transformer()(**batch()))
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"width": 0}, "width is 0, wanted at least 1"),
+        ({"depth": -1}, "depth is -1, wanted at least 1"),
+        ({"num_classes": 0}, "num_classes is 0, wanted at least 1"),
+        ({"max_points": 0}, "max_points is 0"),
+        ({"heads": 5}, "width 32 does not split into 5 heads"),
+        ({"width": 34, "heads": 2}, "width 34 does not split into 2 heads of even size"),
+    ],
+)
+def test_impossible_configs_are_refused(setting, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        StrokeTransformerConfig(**dataclasses.asdict(CONFIG) | setting)
+
+
+def test_architectures_and_settings_are_asked_for_by_name():
+    with pytest.raises(ValueError, match=r"unknown architecture 'gpt'. Known: sketch_classifier, stroke_tr"):
+        create_model("gpt", {})
+    with pytest.raises(ValueError, match=r"stroke_transformer has no setting colour, speed. Known: depth, "):
+        create_model("stroke_transformer", {"speed": 1, "num_classes": 2, "colour": 3})
+    with pytest.raises(ValueError, match=r"Linear is not a registered architecture"):
+        architecture_of(torch.nn.Linear(1, 1))
+    assert all(issubclass(Model, torch.nn.Module) for Model, _ in MODELS.values())
+
+
+def test_points_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"x must have shape \(B, N, 2\), got \(4, 24, 3\)"):
+        tiny_transformer()(**batch() | {"x": torch.zeros(B, N, 3)})
