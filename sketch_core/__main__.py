@@ -8,8 +8,6 @@ error and exit status 1 (2 when the command itself is malformed, 130 after Ctrl-
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import inspect
 import itertools
 import json
 import math
@@ -285,55 +283,9 @@ def fetch(args: argparse.Namespace) -> None:
 
 
 def train(argv: list[str]) -> int | None:
-    if argv[:1] == ["recognizer"]:
-        from .train.recognizer import main as train_recognizer
+    from .train.command import main as train_main
 
-        return train_recognizer(argv[1:])
-    from .train.loop import TrainConfig
-    from .train.loop import train as run
-
-    parser = Parser(
-        prog="python -m sketch_core train",
-        description="Train a model on drawings; goes on where it stopped when --out holds a checkpoint. "
-        "`train recognizer --help`: train the recognizer.",
-    )
-    add_fields(parser, TrainConfig, required={"data"})
-    config = TrainConfig(**vars(parser.parse_args(argv)))
-    with Progress("training", 1) as progress:
-        trainer = run(
-            config, on_step=lambda _, report: progress.show(report["done"]), draw_sheet=training_sheet
-        )
-    print(f"step {trainer.step}, {trainer.drawings} drawings seen: {Path(config.out, 'weights.safetensors')}")
-
-
-def add_fields(parser: argparse.ArgumentParser, Config: type, *, required: set[str]) -> None:
-    """An option for each field of a dataclass of plain values; the comments beside them are the help."""
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*?# (.*)$", inspect.getsource(Config), re.MULTILINE))
-    for field in dataclasses.fields(Config):
-        option, text = "--" + field.name.replace("_", "-"), comments.get(field.name, "")
-        if field.name in required:
-            parser.add_argument(
-                option, required=True, metavar=type(field.default).__name__.upper(), help=text
-            )
-            continue
-        if isinstance(field.default, bool):
-            kind = {"action": argparse.BooleanOptionalAction}
-        else:
-            kind = {"type": type(field.default), "metavar": type(field.default).__name__.upper()}
-        text = f"{text} (default {field.default if field.default != '' else 'none'})".strip().replace(
-            "%", "%%"
-        )
-        parser.add_argument(option, default=field.default, help=text, **kind)
-
-
-def training_sheet(weights: Path, png: Path) -> None:
-    """One drawing each of up to 64 classes, evenly spaced in the list, under their names."""
-    from . import knitter
-    from .raster import contact_sheet
-
-    model = knitter.load(weights)
-    names = list(model.classes)[:: math.ceil(len(model.classes) / 64)]
-    contact_sheet(model.draw(names, count=1), columns=8, captions=names).save(png)
+    return train_main(argv)
 
 
 def evaluate(argv: list[str]) -> int | None:

@@ -90,7 +90,7 @@ def bind(
               one call.
     """
     run = NETWORKS[type(network)]
-    null = network.config.num_classes
+    null = network.config.num_classes or 0  # an unconditional network has no other class
 
     def denoise(x: Tensor, t: Tensor, active: Tensor) -> Prediction:
         told = condition.rows(active)
@@ -158,3 +158,8 @@ def run_stroke_unet(network: nn.Module, x: Tensor, t: Tensor, told: Condition) -
 
 
 NETWORKS = {StrokeTransformer: run_stroke_transformer, StrokeUNet: run_stroke_unet}
+
+
+def takes_known(network: nn.Module) -> bool:
+    """Whether some points can be given to the network and the others asked for."""
+    return isinstance(network, StrokeTransformer)

@@ -141,6 +141,8 @@ def test_config_survives_json():
         ("pen_states", 1),
         ("num_classes", 0),
         ("timesteps", 0),
+        ("prediction", "noise"),
+        ("schedule", "sigmoid"),
     ],
 )
 def test_config_refuses(field, value):

@@ -1,4 +1,4 @@
-"""Augmentation of stroke-3 rows: stretch, small rotation, dropped points (Ha & Eck, 2017, section 3.1, and ours)."""
+"""Augmentation of stroke-3 rows: stretch and dropped points (Ha & Eck, 2017, section 3.1), small rotation."""
 
 from __future__ import annotations
 

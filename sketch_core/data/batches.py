@@ -1,7 +1,7 @@
 """Length-bucketed, class-balanced, augmented training batches; batch k is a pure function of (seed, k).
 
-So the loader's whole state is one number, a resumed run sees exactly the batches that an uninterrupted one would
-have seen, and every process of a data-parallel run builds the same batch and takes its own rows.
+So the loader's whole state is one number, a resumed run sees exactly the batches that an uninterrupted one
+would have seen, and every process of a data-parallel run builds the same batch and takes its own rows.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Batch:
 
 
 class Batches:
-    """Endless batches of about `tokens` padded points, all drawings of a batch in one length bucket.
+    """Endless batches of at most `tokens` padded points, all drawings of a batch in one length bucket.
 
-    multiple  the number of drawings a batch is a multiple of this: processes x accumulation steps.
+    A drawing longer than `tokens` is a batch of its own.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class Batches:
         *,
         scale: float,
         tokens: int = 6144,
-        multiple: int = 1,
         balance: Balance | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -74,7 +73,7 @@ class Batches:
         shares = []
         for N in np.unique(padded):
             indices = np.flatnonzero(padded == N)
-            size = max(int(tokens // N) // multiple, 1) * multiple
+            size = max(int(tokens // N), 1)
             self.buckets.append((int(N), size, indices, weights[indices].cumsum() / weights[indices].sum()))
             shares.append(weights[indices].sum() / size)  # so that each drawing keeps its weight
         self.shares = np.array(shares) / np.sum(shares)

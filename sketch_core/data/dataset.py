@@ -104,7 +104,7 @@ class StrokeDataset:
         return np.diff(self.starts)
 
     def sketch(self, i: int) -> Sketch:
-        """Drawing i on the 255 canvas, where its own box puts it (the files drop the first absolute point)."""
+        """Drawing i on the 255 canvas, its box at (0, 0): the files drop the first absolute point."""
         rows = self[i]
         points = np.concatenate([np.zeros((1, 2)), np.cumsum(rows[:, :2], axis=0)])
         return stroke3_to_sketch(rows, origin=tuple(-points.min(0)), label=self.classes[self.labels[i]])
@@ -114,7 +114,7 @@ class StrokeDataset:
         return float(self.rows[:, :2].astype(np.float64).std())
 
     def at_most(self, max_points: int) -> StrokeDataset:
-        """The same drawings, the longer ones simplified (Ramer–Douglas–Peucker, growing epsilon) to `max_points` rows."""
+        """The same drawings, the longer ones simplified (Ramer–Douglas–Peucker) to `max_points` rows."""
         drawings = [self[i] for i in range(len(self))]
         for i in np.flatnonzero(self.lengths > max_points):
             sketch, epsilon = self.sketch(i), 2.0

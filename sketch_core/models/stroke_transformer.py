@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..schedules import ALPHA_BARS
 from ..strokes import PenState, check_shape
 
 FOURIER = 16  # frequencies of each scalar condition (time, length) and of the place along the drawing
@@ -41,6 +42,10 @@ class StrokeTransformerConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, wanted at least 1.")
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} does not split into {self.heads} heads of even size.")
+        if self.prediction not in ("v", "eps", "x0"):
+            raise ValueError(f"prediction is {self.prediction!r}, wanted v, eps or x0.")
+        if self.schedule not in list(ALPHA_BARS):
+            raise ValueError(f"schedule is {self.schedule!r}, wanted {' or '.join(ALPHA_BARS)}.")
 
 
 class Known(NamedTuple):

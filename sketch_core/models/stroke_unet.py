@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..schedules import ALPHA_BARS
 from ..strokes import PenState, check_shape
 
 GROUPS = 32  # of every group norm
@@ -39,6 +40,8 @@ class StrokeUNetConfig:
     pen_states: int = 2  # 2: down, up (published); 3: down, up, end
     num_classes: int | None = None  # None: unconditional (published)
     timesteps: int = 1000  # T the noise was cut into in training; the network always sees 0..1000
+    prediction: str = "eps"  # what the network's two numbers a point are: eps (published), v or x0
+    schedule: str = "linear"  # alpha_bar it was trained with (published: linear); see schedules.ALPHA_BARS
 
     def __post_init__(self) -> None:
         for name in ("channel_mult", "attention"):  # JSON has no tuples
@@ -56,6 +59,8 @@ class StrokeUNetConfig:
         self._require(_whole(self.pen_states, 2, 3), "pen_states")
         self._require(self.num_classes is None or _whole(self.num_classes, 1, 100_000), "num_classes")
         self._require(_whole(self.timesteps, 1, 1_000_000), "timesteps")
+        self._require(self.prediction in ("eps", "v", "x0"), "prediction")
+        self._require(self.schedule in list(ALPHA_BARS), "schedule")
 
     def _require(self, fits: bool, name: str) -> None:
         if not fits:
@@ -75,6 +80,8 @@ _WANTED = {
     "pen_states": "2 (down, up) or 3 (down, up, end)",
     "num_classes": "None, or 1 to 100000",
     "timesteps": "1 to 1000000",
+    "prediction": "eps, v or x0",
+    "schedule": " or ".join(ALPHA_BARS),
 }
 
 

@@ -1,4 +1,4 @@
-"""`python -m sketch_core train`: the options of `TrainConfig`, a progress line, contact sheets.
+"""`python -m sketch_core train`: the options of `TrainConfig`, a progress line, contact sheets, Ctrl-C.
 
 Two processes on one machine: `torchrun --nproc-per-node 2 -m sketch_core train ...` with OMP_NUM_THREADS=1.
 """
@@ -7,76 +7,125 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
+import inspect
+import re
+import signal
 import sys
 import time
-import tokenize
 from pathlib import Path
 
-from .loop import TrainConfig, Trainer, train
+from .config import TrainConfig
+from .loop import train
+from .trainer import Trainer
+
+INTERRUPTED = 130  # exit status
+
+
+def main(argv: list[str]) -> int:
+    """Trains, and returns the exit status: 0 when the budget is spent, 130 when stopped before and saved."""
+    if argv[:1] == ["recognizer"]:
+        from .recognizer import main as train_recognizer
+
+        return train_recognizer(argv[1:])
+    config = TrainConfig(**vars(parser().parse_args(argv)))
+    with Interrupt() as interrupt, Progress() as progress:
+        trainer = train(config, on_step=progress, draw_sheet=draw_sheet, stop=interrupt)
+    if trainer.rank == 0:
+        weights = Path(config.out, "weights.safetensors")
+        sys.stdout.write(f"step {trainer.step}, {trainer.drawings} drawings seen: {weights}\n")
+    if interrupt.heard:
+        sys.stderr.write("sketch_core: stopped and saved; the same command goes on from there.\n")
+    return INTERRUPTED if interrupt.heard else 0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"sketch_core: {message}. See `{self.prog} --help`.\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    """An option for each field of `TrainConfig`; the comments beside them are the help."""
+    made = Parser(
         prog="python -m sketch_core train",
-        description="Train a denoiser on stroke files, or go on with the checkpoint that --out holds.",
+        description="Train a denoiser on stroke files, or go on with the checkpoint that --out holds. "
+        "`train recognizer --help`: train the recognizer.",
     )
-    helps = _field_comments()
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
     for option in dataclasses.fields(TrainConfig):
-        name = "--" + option.name.replace("_", "-")
-        about = f"{helps.get(option.name, '')} (default: {option.default!r})"
-        if isinstance(option.default, bool):
-            made.add_argument(name, action="store_true", help=helps.get(option.name, ""))
+        kind = type(option.default)
+        about = comments[option.name]
+        if kind is bool:
+            choice = {"action": argparse.BooleanOptionalAction}
         else:
-            made.add_argument(
-                name,
-                type=type(option.default),
-                default=option.default,
-                help=about,
-                required=option.name == "data",
-            )
+            choice = {"type": kind, "metavar": kind.__name__.upper()}
+            about += f" (default {option.default})" if option.default != "" else ""
+        made.add_argument(
+            "--" + option.name.replace("_", "-"),
+            default=option.default,
+            required=option.name == "data",
+            help=about.replace("%", "%%"),
+            **choice,
+        )
     return made
 
 
-def _field_comments() -> dict[str, str]:
-    """The comment behind each field of `TrainConfig`: written once, read here as its help."""
-    import inspect
+class Interrupt:
+    """Ctrl-C, or a polite kill, ends training after the step that runs, saved; a second one, at once."""
 
-    helps, field = {}, None
-    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(TrainConfig)).readline):
-        if token.type == tokenize.OP and token.string == ":":
-            field = before
-        elif token.type == tokenize.COMMENT and field:
-            helps[field] = token.string.lstrip("# ").replace("%", "%%")
-            field = None
-        elif token.type == tokenize.NAME:
-            before = token.string
-    return helps
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.heard = self.training = False
+
+    def __enter__(self) -> Interrupt:
+        self.before = [signal.signal(number, self._hear) for number in self.SIGNALS]
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in zip(self.SIGNALS, self.before, strict=True):
+            signal.signal(number, handler)
+
+    def _hear(self, *_) -> None:
+        if self.heard or not self.training:  # nothing to save before the first step
+            raise KeyboardInterrupt
+        self.heard = True
+
+    def __call__(self) -> bool:
+        """Whether to stop; asked before every step."""
+        self.training = True
+        return self.heard
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the training; ends with exit status 0 when the budget is spent or on Ctrl-C, after saving."""
-    config = TrainConfig(**vars(parser().parse_args(argv)))
-    train(config, on_step=_Progress(config), draw_sheet=draw_sheet)
-    return 0
-
-
-class _Progress:
+class Progress:
     """A line on a terminal's standard error, twice a second; silent in a pipe, where log.jsonl tells."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.live, self.shown, self.latest = sys.stderr.isatty(), 0.0, {}
+    def __init__(self) -> None:
+        self.live, self.shown, self.latest, self.width = sys.stderr.isatty(), 0.0, {}, 0
+
+    def __enter__(self) -> Progress:
+        return self
 
     def __call__(self, trainer: Trainer, report: dict[str, float]) -> None:
         self.latest |= report
         if not self.live or time.monotonic() - self.shown < 0.5:
             return
         self.shown = time.monotonic()
-        losses = " ".join(
+        losses = "  ".join(
             f"{k} {self.latest[k]:.3f}" for k in ("points", "pen", "valid_points") if k in self.latest
         )
-        sys.stderr.write(f"\rstep {trainer.step}  {report['done']:4.0%}  {losses}   ")
+        self._write(f"step {trainer.step}  {report['done']:4.0%}  {losses}")
+
+    def __exit__(self, *_) -> None:
+        if self.live:
+            self._write("")
+            sys.stderr.write("\r")
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write("\r" + line.ljust(self.width))
         sys.stderr.flush()
+        self.width = len(line)
 
 
 SHEET = "cat,dog,sun,face,apple,duck,crab,campfire,airplane,butterfly,ice cream,pineapple,monkey,pig,car,shoe"

@@ -14,30 +14,36 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over the real, unknown points of a batch: of the squared error of the prediction, and of the pen."""
+    """What training lowers, as `masked_losses` computes it."""
 
-    points: Tensor
-    pen: Tensor
-    place: Tensor
+    points: Tensor  # squared error of the network's prediction
+    pen: Tensor  # cross-entropy of the pen state
+    place: Tensor  # squared error of where the offsets lead
 
 
 def noised(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     """x_t = √ᾱ x_0 + √(1−ᾱ) ε, (B, N, 2); alpha_bar (B,). Ho et al. (2020), Eq. 4."""
-    a = alpha_bar.to(x0.dtype)[:, None, None]
-    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+    signal, noise = _roots(alpha_bar, x0)
+    return signal * x0 + noise * eps
 
 
 def target(prediction: str, x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     """What a network of that `prediction` (v, eps, x0) should say, (B, N, 2)."""
-    a = alpha_bar.to(x0.dtype)[:, None, None]
+    signal, noise = _roots(alpha_bar, x0)
     match prediction:
         case "v":
-            return a.sqrt() * eps - (1 - a).sqrt() * x0
+            return signal * eps - noise * x0
         case "eps":
             return eps
         case "x0":
             return x0
     raise ValueError(f"unknown prediction {prediction!r}. Known: v, eps, x0.")
+
+
+def _roots(alpha_bar: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1−ᾱ) for (B, N, 2), taken before rounding: 1 - ᾱ is 0 in float32 below t = 1e-4."""
+    roots = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    return tuple(root.to(like.dtype)[:, None, None] for root in roots)
 
 
 def masked_losses(
@@ -51,8 +57,8 @@ def masked_losses(
     real            (B, N) 1 where the point is real.
 
     `place` is the squared error of the position the offsets add up to, over the drawing's length. The best
-    prediction is the same conditional mean for it and for `points`; it weighs the slow errors that bend a whole
-    drawing, which per-offset errors hardly see.
+    prediction is the same conditional mean for it and for `points`; it weighs the slow errors that bend a
+    whole drawing, which per-offset errors hardly see.
     """
     error = (points - wanted) * free[..., None]
     length = real.sum(1).clamp(min=1)[:, None, None]
