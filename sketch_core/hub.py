@@ -129,6 +129,7 @@ def load_weights(name: str | Path = "default") -> Weights:
     Under `torch.inference_mode` the weights are made outside it, so that gradients can pass them later.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from .models import create_model
@@ -136,11 +137,17 @@ def load_weights(name: str | Path = "default") -> Weights:
     path = find_weights(name)
     metadata = _metadata(path)
     with torch.inference_mode(False):
-        model = create_model(metadata.architecture, dict(metadata.config))
-        stored = load_file(path)
+        try:
+            model = create_model(metadata.architecture, dict(metadata.config))
+            stored = load_file(path)
+        except ValueError as error:  # the config's own words
+            raise ValueError(f"{path.name}: {error}") from None
+        except (SafetensorError, TypeError) as error:
+            raise ValueError(f"{path.name} cannot be loaded ({error}). Get it again.") from None
         _check_fit(path, model.state_dict(), stored)
         model.load_state_dict(stored)
-    return Weights(ALIASES.get(str(name), Path(str(name)).stem), model.eval().requires_grad_(False), metadata)
+    own_name = path.stem if str(name).endswith(".safetensors") else ALIASES.get(str(name), str(name))
+    return Weights(own_name, model.eval().requires_grad_(False), metadata)
 
 
 def _check_fit(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
@@ -165,14 +172,12 @@ def _metadata(path: Path) -> Metadata:
             raise ValueError(f"{path.name} is not a safetensors file, or is cut off. Get it again.")
         try:
             header = json.loads(file.read(length))
-        except ValueError:
-            raise ValueError(
-                f"{path.name} has a safetensors header that is not JSON. Get it again."
-            ) from None
-    end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+            texts = dict(header.pop("__metadata__", {}))
+            end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            raise ValueError(f"{path.name} has a damaged safetensors header. Get it again.") from None
     if 8 + length + end != size:
         raise ValueError(f"{path.name} has {size} bytes, its header says {8 + length + end}. Get it again.")
-    texts = header.get("__metadata__", {})
     if texts.get("format_version") != FORMAT_VERSION or "architecture" not in texts:
         raise ValueError(
             f"{path.name} is not one of our weight files: its metadata has format version "
@@ -182,14 +187,37 @@ def _metadata(path: Path) -> Metadata:
     known = {k: v for k, v in texts.items() if k in Metadata.__dataclass_fields__}
     try:
         known |= {k: json.loads(known[k]) for k in JSON_FIELDS if k in known}
+        for name in ("classes", "lengths"):
+            if not isinstance(known.get(name, []), list):
+                raise TypeError(f"{name} is no list")
         known["classes"] = tuple(known.get("classes", ()))
         known["lengths"] = tuple(map(tuple, known.get("lengths", ())))
         metadata = Metadata(**known)
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} has metadata that cannot be read ({error}). Get it again.") from None
-    if metadata.scale is not None and not (math.isfinite(metadata.scale) and metadata.scale > 0):
-        raise ValueError(f"{path.name} says its scale is {metadata.scale}, wanted a number above 0.")
+    for name, fits in _sound(metadata).items():
+        if not fits:
+            raise ValueError(f"{path.name} has metadata in which {name} makes no sense. Get it again.")
     return metadata
+
+
+def _sound(m: Metadata) -> dict[str, bool]:
+    """Whether fields of metadata are what `Metadata` says."""
+    texts = (m.architecture, m.trained_on, m.license, m.attribution, m.command)
+    counts = [n for row in m.lengths for n in row]
+    return {
+        "a text": all(isinstance(text, str) for text in texts),
+        "config": isinstance(m.config, dict),
+        "scale": m.scale is None or (_number(m.scale) and m.scale > 0),
+        "classes": all(isinstance(name, str) for name in m.classes),
+        "lengths": len(set(map(len, m.lengths))) < 2 and all(_number(n) and n >= 0 for n in counts),
+        "training": isinstance(m.training, dict),
+        "figures": isinstance(m.figures, dict),
+    }
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 # ---- writing --------------------------------------------------------------------------------------
