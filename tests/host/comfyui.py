@@ -91,7 +91,7 @@ class ComfyUI:
                 cwd=path,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
 
     @property
