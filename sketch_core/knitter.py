@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ class SketchModel:
             )
         self.name, self.network, self.metadata = name, network, metadata
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
+        known = getattr(network.config, "num_classes", None) or len(metadata.classes)
+        if not known == len(metadata.classes) == len(self.lengths) or not self.lengths[:, 1:].any(1).all():
+            raise ValueError(
+                f"{name} has {known} classes, {len(metadata.classes)} class names and {len(self.lengths)} "
+                f"histograms of lengths, wanted as many of each, none of them empty. Get the weights again."
+            )
 
     @property
     def classes(self) -> list[str]:
@@ -106,6 +113,8 @@ class SketchModel:
         on_step     hears of every step of every batch of `batch_size` sketches.
         """
         names = [class_name] if class_name is None or isinstance(class_name, str) else list(class_name)
+        if not names:
+            raise ValueError("no class was given, wanted at least one name. Give None for any class.")
         labels = [self.label(name) for name in names]
         self._check(count, start, seed, sampler, guidance, detail, batch_size)
         stride = placement(schedule, steps)
@@ -137,9 +146,8 @@ class SketchModel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One batch of (label, index): points (B, N, 2), pen logits (B, N, 3), length (B,), on the CPU."""
         generators = [sketch_generator(seed, index) for _, index in wanted]
-        length = torch.tensor(
-            [detail or self.draw_length(label, g) for (label, _), g in zip(wanted, generators, strict=True)]
-        )
+        drawn = [self.draw_length(label, g) for (label, _), g in zip(wanted, generators, strict=True)]
+        length = torch.tensor([detail or n for n in drawn])  # with or without detail, the noise is the same
         N, device = int(length.max()), self.device
 
         def noise(like: Tensor, active: Tensor) -> Tensor:
@@ -177,7 +185,7 @@ class SketchModel:
         if name is None:
             return len(self.classes)
         places = {known.lower(): i for i, known in enumerate(self.classes)}
-        plain = name.strip().replace("_", " ").lower()
+        plain = str(name).strip().replace("_", " ").lower()
         if plain not in places:
             near = difflib.get_close_matches(plain, places, n=3)
             hint = f" Near: {', '.join(self.classes[places[n]] for n in near)}." if near else ""
@@ -198,6 +206,16 @@ class SketchModel:
         batch_size: int,
     ) -> None:
         longest = self.lengths.shape[1] - 1
+        whole = {
+            "count": count,
+            "start": start,
+            "seed": seed,
+            "detail": detail or 0,
+            "batch_size": batch_size,
+        }
+        for name, value in whole.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name} is {value!r}, wanted a whole number.")
         if not 1 <= count <= MAX_COUNT:
             raise ValueError(f"count is {count}, wanted 1 to {MAX_COUNT}.")
         if not 0 <= start < 2**31:

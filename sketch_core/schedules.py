@@ -71,6 +71,6 @@ SCHEDULES: dict[str, Callable[[int], Stride]] = {"uniform": uniform, "quadratic"
 
 
 def _checked(steps: int) -> int:
-    if not 1 <= steps <= 10_000:
-        raise ValueError(f"steps is {steps}, wanted 1 to 10000. 20 is a good start.")
+    if not 1 <= steps <= 10_000 or steps != int(steps):
+        raise ValueError(f"steps is {steps}, wanted a whole number, 1 to 10000. 20 is a good start.")
     return int(steps)

@@ -107,8 +107,8 @@ def test_a_sketch_anywhere_goes_on_to_the_next_placed_time(inner, t):
     assert landed.tolist() == pytest.approx(wanted, abs=1e-12)
 
 
-@pytest.mark.parametrize("steps", [0, -3, 10_001, math.nan])
+@pytest.mark.parametrize("steps", [0, -3, 10_001, 2.5, math.nan])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_absurd_numbers_of_steps_are_refused(name, steps):
-    with pytest.raises(ValueError, match=r"steps is .*, wanted 1 to 10000"):
+    with pytest.raises(ValueError, match=r"steps is .*, wanted a whole number, 1 to 10000"):
         SCHEDULES[name](steps)
