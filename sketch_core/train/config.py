@@ -45,6 +45,7 @@ class TrainConfig:
     known: float = 0.5  # share of drawings with some points given (stroke_transformer)
     pen_weight: float = 0.1  # of the pen's loss, beside the points' 1
     place_weight: float = 0.25  # of the loss of where the offsets lead
+    time_shift: float = 1.0  # above 1, more of training at high noise: t = s u / (1 + (s - 1) u), u uniform
     ema: float = 0.999  # what a step keeps of the averaged weights
     seed: int = 0  # of the first weights, batches, noise and times
     precision: str = "bf16"  # autocast: bf16 or fp32
@@ -112,6 +113,7 @@ RANGES = {
     "known": (0, 1),
     "pen_weight": (0, 1e3),
     "place_weight": (0, 1e3),
+    "time_shift": (0.01, 100),
     "ema": (0, 1),
     "seed": (0, 2**31 - 1),
     "checkpoint_minutes": (0, math.inf),

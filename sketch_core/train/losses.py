@@ -81,7 +81,7 @@ def random_known(length: Tensor, N: int, generator: torch.Generator) -> Tensor:
     kind = torch.randint(0, 3, (B, 1), generator=generator)
     n = length[:, None]
     place = torch.arange(N).expand(B, N)
-    begin = ((1 - share) * torch.rand(B, 1, generator=generator) * n).floor()
+    begin = (share * torch.rand(B, 1, generator=generator) * n).floor()
     scattered = torch.rand(B, N, generator=generator) < share
     prefix = place < share * n
     run = (place < begin) | (place >= begin + (1 - share) * n)  # everything but one gap

@@ -114,6 +114,8 @@ class Trainer:
         B, N, _ = batch.points.shape
         # times stratified over the batch: every noise level in every batch
         t = (torch.randperm(B, generator=generator) + torch.rand(B, generator=generator)) / B
+        shift = 1.0 if clean_class else c.time_shift  # Esser et al. (2024, arXiv:2403.03206), Eq. 23
+        t = shift * t / (1 + (shift - 1) * t)
         eps = torch.randn(B, N, 2, generator=generator)
         dropped = torch.rand(B, generator=generator) < (0 if clean_class else c.class_dropout)
         share = c.known if self.completes and not clean_class else 0
