@@ -88,16 +88,18 @@ def test_scale_is_the_std_of_all_offsets(folder):
 
 
 def test_joining_keeps_our_classes(folder, tmp_path):
+    write_npz(folder / "owl.npz", {"train": [LINE]})
     ours = StrokeDataset.from_folder(folder)
     (tmp_path / "more").mkdir()
     write_npz(tmp_path / "more" / "cat.npz", {"train": [LINE]})
+    write_npz(tmp_path / "more" / "owl.npz", {"train": [TWO_STROKES]})
     joined = ours.joined(StrokeDataset.from_folder(tmp_path / "more"))
     assert joined.classes == ours.classes
-    assert joined.labels.tolist() == [0, 0, 1, 1]
-    assert np.array_equal(joined[3], LINE)
+    assert joined.labels.tolist() == [0, 0, 1, 2, 1, 2]
     assert np.array_equal(joined[1], ours[1])
-    write_npz(tmp_path / "more" / "owl.npz", {"train": [LINE]})
-    with pytest.raises(ValueError, match="new classes: owl. Leave their files out"):
+    assert np.array_equal(joined[5], TWO_STROKES)
+    write_npz(tmp_path / "more" / "dog.npz", {"train": [LINE]})
+    with pytest.raises(ValueError, match="new classes: dog. Leave their files out"):
         ours.joined(StrokeDataset.from_folder(tmp_path / "more"))
 
 
