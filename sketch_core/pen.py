@@ -55,10 +55,8 @@ def decode_pen(
             cut = np.random.default_rng([seed, index]).random(n)
         rows = np.concatenate([points[i, :n], (lifts[i, :n] > cut)[:, None]], axis=1)
         sketch = _placed(stroke3_to_sketch(rows, label=latent.labels[i]), canvas, padding)
-        if min_stroke > 0:
-            sketch = _placed(
-                without_short_strokes(sketch, min_stroke), canvas, padding
-            )  # only ever grows them
+        if min_stroke > 0:  # what is left is fitted again, and only ever grows
+            sketch = _placed(without_short_strokes(sketch, min_stroke), canvas, padding)
         sketches.append(sketch)
     return sketches
 

@@ -265,6 +265,8 @@ def test_the_config_makes_the_network_again():
         ({"depth": -1}, "depth is -1, wanted at least 1"),
         ({"num_classes": 0}, "num_classes is 0, wanted at least 1"),
         ({"max_points": 0}, "max_points is 0"),
+        ({"prediction": "noise"}, "prediction is 'noise', wanted v, eps or x0"),
+        ({"schedule": "sigmoid"}, "schedule is 'sigmoid', wanted cosine or linear"),
         ({"heads": 5}, "width 32 does not split into 5 heads"),
         ({"width": 34, "heads": 2}, "width 34 does not split into 2 heads of even size"),
     ],
