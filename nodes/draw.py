@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "default"  # the name by which the library knows the model that comes with the pack
 ANY_CLASS = "(any)"
+FIRST_CLASS = "pig"  # what a new node draws: one of the classes with the most training drawings
 MAX_SEED = 2**64 - 1
 PREVIEWED = 16  # sketches in a live preview, at most
 
@@ -113,7 +114,7 @@ class SketchSampler(io.ComfyNode):
                 io.Combo.Input(
                     "class_name",
                     options=[ANY_CLASS, *classes],
-                    default="cat" if "cat" in classes else ANY_CLASS,
+                    default=FIRST_CLASS if FIRST_CLASS in classes else ANY_CLASS,
                     tooltip="What to draw. '(any)' lets the model choose.",
                 ),
                 io.Int.Input("count", default=4, min=1, max=1024, tooltip="Drawings per class."),
