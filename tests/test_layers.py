@@ -24,11 +24,11 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("raster",): {"PIL"},
     ("trace",): {"PIL", "skimage"},
     ("schedules",): set(),
+    ("models",): set(),  # above denoisers.py, which turns each network's own words into one contract
     ("denoisers",): set(),
     ("samplers",): set(),
     ("shortcut",): set(),
     ("guidance",): set(),
-    ("models",): set(),
     ("data",): set(),
     ("metrics",): set(),
     ("hub",): {"huggingface_hub", "safetensors"},

@@ -49,6 +49,7 @@ def test_every_bundled_file_is_what_the_manifest_says(name):
     assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert header["__metadata__"]["architecture"] == entry["architecture"]
+    assert header["__metadata__"]["command"] == entry["command"]
 
 
 def test_the_manifest_knows_every_file_in_weights_and_they_are_small():
@@ -62,7 +63,7 @@ def test_the_manifest_knows_every_file_in_weights_and_they_are_small():
 def test_every_entry_says_what_it_is_and_invents_nothing():
     for name, entry in MANIFEST.items():
         wanted = {"architecture", "for", "source", "sha256", "bytes", "verified", "license", "attribution"}
-        assert set(entry) == wanted | {"trained_on"}, name
+        assert set(entry) == wanted | {"trained_on", "command"}, name
         assert name.split(".")[0] == entry["architecture"]
         if not entry["verified"]:
             assert entry["sha256"] is None
