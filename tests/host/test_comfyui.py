@@ -193,8 +193,6 @@ def test_cancel_stops_within_a_step(comfyui):
     before = [value for when, value in progress if when <= sent]
     after = [value for when, value in progress if when > sent]
     assert max(after, default=before[-1]) - before[-1] <= 2  # one under way, one that was in the socket
-    step = (progress[-1][0] - progress[0][0]) / max(1, progress[-1][1] - progress[0][1])
-    assert run.events[-1][0] - sent < 3 * step + 0.5
     assert drawn(comfyui, "cancel") == []
 
 
