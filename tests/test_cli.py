@@ -511,13 +511,6 @@ def test_a_reader_that_leaves_is_no_traceback():
 # ---- with the embedded weights
 
 
-embedded = pytest.mark.skipif(
-    not list((ROOT / "sketch_core/weights").glob("stroke_transformer.*.safetensors")),
-    reason="the embedded weights are not in the repository yet",
-)
-
-
-@embedded
 @pytest.mark.weights
 def test_the_embedded_model_draws_the_same_cat_alone_and_in_company(tmp_path):
     draw = ["draw", "cat", "--steps", "3", "--seed", "5"]
@@ -528,14 +521,12 @@ def test_the_embedded_model_draws_the_same_cat_alone_and_in_company(tmp_path):
     assert lines[2] == (tmp_path / "one/sketches.ndjson").read_text("utf-8").strip()
 
 
-@embedded
 @pytest.mark.weights
 def test_classes_lists_what_the_embedded_model_draws(capsys):
     assert cli.main(["classes", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 345
 
 
-@embedded
 @pytest.mark.weights
 def test_weights_of_another_architecture_are_refused(tmp_path, capsys):
     weights = ROOT / "sketch_core/weights"
@@ -552,7 +543,6 @@ def test_weights_of_another_architecture_are_refused(tmp_path, capsys):
     assert everything_under(tmp_path) == ["broken.safetensors"]
 
 
-@embedded
 @pytest.mark.weights
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_a_running_draw(tmp_path):

@@ -15,10 +15,6 @@ from sketch_core.train.command import parser as train_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-embedded = pytest.mark.skipif(
-    not list((ROOT / "sketch_core/weights").glob("stroke_transformer.*.safetensors")),
-    reason="the embedded weights are not in the repository yet",
-)
 
 
 def examples() -> list:
@@ -28,12 +24,11 @@ def examples() -> list:
         text = path.read_text("utf-8")
         if ">>> " in text:
             parts = path.relative_to(ROOT).with_suffix("").parts
-            marks = [embedded, pytest.mark.weights] if "load(" in text else []
+            marks = [pytest.mark.weights] if "load(" in text else []
             found.append(pytest.param(".".join(parts).removesuffix(".__init__"), marks=marks))
     return found
 
 
-@embedded
 @pytest.mark.weights
 def test_the_python_example_runs_as_shown():
     tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False, encoding="utf-8")
@@ -48,7 +43,7 @@ def test_examples_in_the_library_run_as_shown(name):
     assert tried.failed == 0
 
 
-COMMANDS = re.findall(r"^(?:python|.*&& \S*python) -m sketch_core ([^#\n]*)", README, re.MULTILINE)
+COMMANDS = re.findall(r"^(?:`?python|.*&& \S*python) -m sketch_core ([^#`\n]*)", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,10 +70,7 @@ def test_there_is_a_command_of_each_kind():
 def test_files_the_readme_links_exist():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert "docs/sketches.png" in links
-    missing = [link for link in links if not (ROOT / link).exists()]
-    if missing == ["docs/sketches.png"]:
-        pytest.skip("the picture is drawn by the embedded weights, which are not in the repository yet")
-    assert not missing
+    assert not [link for link in links if not (ROOT / link).exists()]
 
 
 def test_the_readme_says_nothing_of_one_machine():
