@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "default"  # the name by which the library knows the model that comes with the pack
 ANY_CLASS = "(any)"
-FIRST_CLASS = "pig"  # what a new node draws: one of the classes with the most training drawings
+FIRST_CLASS = "eye"  # what a new node draws: one of the classes with the most training drawings
 MAX_SEED = 2**64 - 1
 PREVIEWED = 16  # sketches in a live preview, at most
 
