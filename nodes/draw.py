@@ -128,7 +128,7 @@ class SketchSampler(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=20,
+                    default=18,
                     min=1,
                     max=1000,
                     tooltip="Calls of the network from noise to drawing. More is slower and a little "
@@ -136,19 +136,19 @@ class SketchSampler(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=3.0,
+                    default=2.5,
                     min=0.0,
                     max=20.0,
                     step=0.1,
                     tooltip="How strongly to insist on the class (classifier-free guidance). 1: not at "
-                    "all, and twice as fast. Higher: clearer and more alike.",
+                    "all, and nearly twice as fast. Higher: clearer and more alike.",
                 ),
                 io.Combo.Input(
                     "sampler",
                     options=["ddim", "ddpm"],
-                    default="ddim",
-                    tooltip="ddim: no noise on the way, good with few steps. ddpm: fresh noise at each "
-                    "step, wants many.",
+                    default="ddpm",
+                    tooltip="ddpm: fresh noise at each step, more varied. ddim: no noise on the way, better "
+                    "with few steps.",
                 ),
                 io.Int.Input(
                     "detail",
