@@ -136,7 +136,7 @@ class SketchSampler(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=2.5,
+                    default=1.7,
                     min=0.0,
                     max=20.0,
                     step=0.1,
