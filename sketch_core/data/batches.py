@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..denoisers import POINT_TILE
 from ..strokes import PenState
 from .augment import Augmentation
 from .dataset import StrokeDataset
-
-POINT_TILE = 16  # rows are padded to a multiple of this
 
 
 @dataclass(frozen=True)
