@@ -10,10 +10,10 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, render
+            from . import draw, edit, files, host, load, render
 
             host.add_model_folder()
-            nodes = [*draw.NODES, *render.NODES, *edit.NODES, *files.NODES]
+            nodes = [*load.NODES, *draw.NODES, *render.NODES, *edit.NODES, *files.NODES]
             for node in nodes:
                 node.GET_SCHEMA()
             return nodes
