@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from . import samplers
 from .denoisers import Condition, bind
-from .hub import Metadata, load_weights
+from .hub import load_weights
 from .pen import decode_pen
 from .samplers import SAMPLERS, Step
 from .schedules import ALPHA_BARS, SCHEDULES, Stride
 from .strokes import Sketch, StrokeLatent
+from .weight_file import Metadata
 
 # Chosen with a classifier that is not the embedded one, on validation drawings: of the settings tried, none
 # above 36 network calls, ddpm was recognized as often as ddim and covered more of the real drawings.

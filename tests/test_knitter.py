@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from sketch_core.hub import Metadata, find_weights, write_weights
+from sketch_core.hub import find_weights
 from sketch_core.knitter import SketchModel, load, preview, sketch_generator
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.pen import decode_pen
 from sketch_core.strokes import StrokeLatent
+from sketch_core.weight_file import Metadata, write_weights
 from tests.tiny import CONFIG, tiny_transformer
 
 CLASSES = ("cat", "The Eiffel Tower", "cactus")

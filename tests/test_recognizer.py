@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from sketch_core.data import read_sketches, write_npz
-from sketch_core.hub import read_metadata, write_weights
+from sketch_core.hub import read_metadata
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
 from sketch_core.recognizer import Recognizer, load_recognizer
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 from sketch_core.train.recognizer import (
+from sketch_core.weight_file import write_weights
     RecognizerTraining,
     Run,
     jitter_pictures,

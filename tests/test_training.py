@@ -20,7 +20,7 @@ from sketch_core import __main__ as cli
 from sketch_core import knitter
 from sketch_core.data import write_npz
 from sketch_core.data.dataset import StrokeDataset
-from sketch_core.hub import Metadata, load_weights, read_metadata, write_weights
+from sketch_core.hub import load_weights, read_metadata
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.train import command
 from sketch_core.train.config import RANGES, TrainConfig
@@ -353,6 +353,7 @@ torch.set_num_threads(1)
 rank, store, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 from sketch_core.train.trainer import Trainer
+from sketch_core.weight_file import Metadata, write_weights
 shares, one_step = [], Trainer.one_step
 def heard(self, factor):
     loss = one_step(self, factor)

@@ -27,10 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.dataset import StrokeDataset
-from ..hub import write_weights
 from ..models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from ..raster import rasterize
 from ..strokes import Sketch
+from ..weight_file import write_weights
 
 log = logging.getLogger(__name__)
 

@@ -24,10 +24,10 @@ from ..data.batches import Balance, Batch, Batches
 from ..data.dataset import StrokeDataset
 from ..data.records import replacing
 from ..denoisers import NETWORKS, Condition, takes_known
-from ..hub import write_weights
 from ..models.stroke_transformer import Known
 from ..schedules import ALPHA_BARS
 from ..strokes import PenState
+from ..weight_file import write_weights
 from .config import TrainConfig, command_line
 from .losses import Losses, masked_losses, noised, random_known, target
 from .networks import describes, fresh_network, stored_network
@@ -220,7 +220,7 @@ class Trainer:
             self.valid_batches.scale = self.scale
 
     def metadata(self) -> dict:
-        """What hub.Metadata asks for, less what the network says of itself."""
+        """What weight_file.Metadata asks for, less what the network says of itself."""
         c = self.config
         return {
             "scale": self.scale,
