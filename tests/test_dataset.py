@@ -124,3 +124,12 @@ def test_more_strokes_than_rows_are_cut_off():
 def test_lengths_are_counted_by_class(folder):
     counts = StrokeDataset.from_folder(folder).length_histograms(3)
     assert counts.tolist() == [[0, 0, 1, 1], [0, 0, 0, 1]]
+
+
+def test_the_first_of_each_class_are_kept_in_order():
+    drawings = [spiral(n) for n in (5, 6, 7, 8, 9)]
+    dataset = StrokeDataset.from_rows(drawings, [1, 0, 1, 1, 0], ("cat", "owl"))
+    some = dataset.first(2)
+    assert some.labels.tolist() == [1, 0, 1, 0]
+    assert some.lengths.tolist() == [5, 6, 7, 9]
+    assert np.array_equal(dataset.first(10**9).rows, dataset.rows)

@@ -91,6 +91,15 @@ class StrokeDataset:
         drawings = [data[i] for data in (self, other) for i in range(len(data))]
         return StrokeDataset.from_rows(drawings, np.concatenate([self.labels, labels]), self.classes)
 
+    def first(self, count: int) -> StrokeDataset:
+        """The first `count` drawings of each class."""
+        kept, seen = [], dict.fromkeys(range(len(self.classes)), 0)
+        for i, label in enumerate(self.labels.tolist()):
+            seen[label] += 1
+            if seen[label] <= count:
+                kept.append(i)
+        return StrokeDataset.from_rows([self[i] for i in kept], self.labels[kept], self.classes)
+
     def __len__(self) -> int:
         return len(self.labels)
 

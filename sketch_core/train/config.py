@@ -25,6 +25,7 @@ class TrainConfig:
     model: str = "{}"  # JSON, fields of the architecture's config that differ from its defaults
     classes: str = ""  # comma list; empty for all in the folder
     extra: str = ""  # another folder of .npz files, added to the training split only
+    extra_cap: int = 1_000_000_000  # drawings of a class taken from `extra`, the first ones
     init: str = ""  # .safetensors to start from, when there is no checkpoint in `out`
     minutes: float = 0.0  # stop after so many minutes of this run; 0 for no limit
     steps: int = 0  # stop at this step; 0 for no limit
@@ -104,6 +105,7 @@ RANGES = {
     "tokens": (1, 1e8),
     "accumulate": (1, 1e4),
     "max_points": (2, 1024),
+    "extra_cap": (1, 1e12),
     "cap": (1, 1e12),
     "power": (0, 10),
     "stretch": (0, 0.9),

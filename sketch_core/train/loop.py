@@ -53,7 +53,7 @@ def train(
         classes = [name.strip() for name in c.classes.split(",") if name.strip()] or None
         data = StrokeDataset.from_folder(c.data, "train", classes)
         valid = StrokeDataset.from_folder(c.data, "valid", classes)
-        extra = StrokeDataset.from_folder(c.extra, "train") if c.extra else None
+        extra = StrokeDataset.from_folder(c.extra, "train").first(c.extra_cap) if c.extra else None
         trainer = Trainer(c, data, valid, extra, rank=rank, world=world)
         folder = Path(c.out)
         folder.mkdir(parents=True, exist_ok=True)
