@@ -10,9 +10,10 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, load, render
+            from . import draw, edit, files, host, load, render, routes
 
             host.add_model_folder()
+            routes.register()
             nodes = [*load.NODES, *draw.NODES, *render.NODES, *edit.NODES, *files.NODES]
             for node in nodes:
                 node.GET_SCHEMA()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import comfy.model_management as management
 import comfy.utils
@@ -66,6 +67,31 @@ def stop_if_cancelled() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
+def interrupt() -> NoReturn:
+    """Ends the run as the user's own cancel does."""
+    raise management.InterruptProcessingException
+
+
+def telling(node_id: str | None) -> Callable:
+    """`tell(done, total, text)`: progress and a line of text on a node that waits; ends the run on cancel.
+
+    total  value of `done` at the end, or None as long as nobody knows.
+    """
+    bar, said = None, None
+
+    def tell(done: int, total: int | None, text: str) -> None:
+        nonlocal bar, said
+        stop_if_cancelled()
+        if total:
+            bar = bar or comfy.utils.ProgressBar(total)
+            bar.update_absolute(done, total)
+        if text != said:
+            said = text
+            say(text, node_id)
+
+    return tell
+
+
 @contextmanager
 def running(loaded: LoadedModel, total: int) -> Iterator[Callable]:
     """Puts the network on its device and yields `tick(done, picture)`: progress, live preview, cancel.
@@ -106,13 +132,26 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(management.intermediate_device(), dtype)
 
 
-def say(text: str, node_id: str | None) -> None:
-    """A line of text on the node."""
+# --- the server
+
+
+def server():
+    """The host's PromptServer, or None where there is none: its tests and scripts load packs without."""
     from server import PromptServer
 
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
+    return getattr(PromptServer, "instance", None)
+
+
+def say(text: str, node_id: str | None) -> None:
+    """A line of text on the node."""
+    if (here := server()) is not None and node_id is not None:
+        here.send_progress_text(text, node_id)
+
+
+def push(event: str, data: dict) -> None:
+    """Tells every front end that is open; from any thread."""
+    if (here := server()) is not None:
+        here.send_sync(event, data)
 
 
 # --- files of the user

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 
 import torch
+from aiohttp import web
 
 INPUT = {"optional", "tooltip", "display_name", "lazy"}
 WIDGET = INPUT | {"default", "socketless", "force_input"}
@@ -103,7 +104,8 @@ class Host:
     """Folders and switches of the fake."""
 
     def __init__(self, base) -> None:
-        self.base, self.cancelled, self.loaded, self.said = base, False, [], []
+        self.base, self.cancelled, self.loaded = base, False, []
+        self.said, self.pushed, self.routes = [], [], web.RouteTableDef()
         for folder in ("input", "output", "models/sketch_models"):
             (base / folder).mkdir(parents=True)
         self.models: dict[str, tuple[list[str], set[str]]] = {}
@@ -189,7 +191,11 @@ def install(monkeypatch, base) -> Host:
         },
         "server": {
             "PromptServer": SimpleNamespace(
-                instance=SimpleNamespace(send_progress_text=lambda text, node: host.said.append(text))
+                instance=SimpleNamespace(
+                    send_progress_text=lambda text, node: host.said.append(text),
+                    send_sync=lambda event, data: host.pushed.append((event, data)),
+                    routes=host.routes,
+                )
             )
         },
     }

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 # Saved workflows keep widgets by position: a list here may only grow at its end.
 INPUTS = {
     "SK_LoadModel": ["model"],
+    "SK_LoadFromHub": ["repo_id", "filename", "revision"],
     "SK_Schedule": ["schedule"],
     "SK_Sampler": [
         *("model", "schedule", "class_name", "count", "seed", "steps", "guidance", "sampler", "detail"),
@@ -52,6 +53,7 @@ INPUTS = {
 }
 OUTPUTS = {
     "SK_LoadModel": ["SK_MODEL"],
+    "SK_LoadFromHub": ["SK_MODEL"],
     "SK_Schedule": ["SK_SCHEDULE"],
     "SK_Sampler": ["SK_LATENT"],
     "SK_PenDecoder": ["SK_SKETCH"],
