@@ -1,7 +1,7 @@
 """Downloads under way: one transfer a file, however many want it.
 
-A transfer runs in a thread of its own, so neither the server nor whoever waits is held up by it. It ends early
-once nobody wants it any more, or when somebody cancels it for all.
+A transfer runs in a thread of its own, so neither the server nor whoever waits is held up by it. It ends
+early once nobody wants it any more, or when somebody cancels it for all.
 
 Limits: transfers of this process; that two processes share one is the library's care.
 """

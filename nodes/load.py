@@ -33,7 +33,7 @@ def bare(choice: str) -> str:
 
 
 def choices() -> list[str]:
-    """The embedded model, the manifest's other models that draw, files of the user's, then what is not here."""
+    """The embedded model, the manifest's others that draw, files of the user's, then what is not here."""
     from ..sketch_core.manifest import ALIASES
 
     known = weights()
