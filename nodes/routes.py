@@ -4,14 +4,14 @@
     POST /sketchknitter/weights/download  {"name": NAME} -> the entry
     POST /sketchknitter/weights/cancel    {"name": NAME} -> the entry
 
-An entry is what the manifest and the disk say of a file, and under "download" how its transfer goes or why the
-last one failed. While one runs, the same comes over the websocket as `downloads.EVENT`.
+An entry is what the manifest and the disk say of a file, and under "download" how its transfer goes or why
+the last one failed. While one runs, the same comes over the websocket as `downloads.EVENT`.
 
 Whoever reaches the server can ask, without a password: so a request can name an entry of the manifest and
 nothing else, no path and no address, and pages of other sites are refused.
 
-Limits: a page that takes over a host name of the user's own (DNS rebinding) looks like the front end, to these
-routes and to all others of the host; what it can do here is fetch a file of the manifest.
+Limits: a page that takes over a host name of the user's own (DNS rebinding) looks like the front end, to
+these routes and to all others of the host; what it can do here is fetch a file of the manifest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def register() -> None:
 
 
 def answer(handler):
-    """A handler that only our own pages and programs reach, and whose refusals are JSON: {"error": sentence}."""
+    """A handler that only our pages and programs reach, and whose refusals are JSON: {"error": sentence}."""
 
     async def handle(request: web.Request) -> web.Response:
         try:
@@ -71,11 +71,8 @@ def refuse_other_sites(request: web.Request) -> None:
     if site is not None:
         ours = site == "same-origin" or site == "none" and request.method == "GET"
     else:
-        of_page, of_server = (
-            (origin or "").partition("://")[2].lower(),
-            request.headers.get("Host", "").lower(),
-        )
-        ours = origin is None or of_page == of_server != ""
+        page = (origin or "").partition("://")[2]
+        ours = origin is None or page.lower() == request.headers.get("Host", "").lower() != ""
     if not ours:
         raise Refused(403, "this comes from another site. Ask from ComfyUI's own page.")
 
