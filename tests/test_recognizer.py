@@ -17,7 +17,6 @@ from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
 from sketch_core.recognizer import Recognizer, load_recognizer
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 from sketch_core.train.recognizer import (
-from sketch_core.weight_file import write_weights
     RecognizerTraining,
     Run,
     jitter_pictures,
@@ -26,6 +25,7 @@ from sketch_core.weight_file import write_weights
     validation_figures,
     vary_sketch,
 )
+from sketch_core.weight_file import write_weights
 
 TINY = SketchClassifierConfig(
     classes=3, size=16, line_width=1.0, stem=8, kernel=3, widths=(16, 24), depths=(1, 1)

@@ -26,6 +26,7 @@ from sketch_core.train import command
 from sketch_core.train.config import RANGES, TrainConfig
 from sketch_core.train.loop import lr_factor, train
 from sketch_core.train.trainer import Trainer
+from sketch_core.weight_file import Metadata, write_weights
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -353,7 +354,6 @@ torch.set_num_threads(1)
 rank, store, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 from sketch_core.train.trainer import Trainer
-from sketch_core.weight_file import Metadata, write_weights
 shares, one_step = [], Trainer.one_step
 def heard(self, factor):
     loss = one_step(self, factor)
