@@ -1,8 +1,18 @@
-"""What all tests share: hypothesis without a clock, so that a busy machine fails nothing."""
+"""What all tests share: hypothesis without a clock, so that a busy machine fails nothing; the loaded pack."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch):
+    """The pack in the fake ComfyUI; see `fake_comfyui.loaded_pack`."""
+    from tests import fake_comfyui
+
+    with fake_comfyui.loaded_pack(monkeypatch, tmp_path) as loaded:
+        yield loaded

@@ -5,8 +5,12 @@ Inputs take exactly the arguments that ComfyUI 0.3.64's do. `install` puts the m
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import torch
@@ -207,3 +211,40 @@ def install(monkeypatch, base) -> Host:
         if parent:
             setattr(sys.modules[parent], child, module)
     return host
+
+
+@contextmanager
+def loaded_pack(monkeypatch, base: Path):
+    """The pack as ComfyUI loads it: by path, under a name that cannot be imported absolutely.
+
+    Yields the module, its nodes by id, the fake host, `run(id, **inputs)`, and `part("nodes.load")`: a module
+    of the pack's own.
+    """
+    host = install(monkeypatch, base)
+    ProgressBar.made.clear()
+    name = str(base / "custom_nodes" / "ComfyUI-SketchKnitter")
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        extension = asyncio.run(module.comfy_entrypoint())
+        nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+        yield SimpleNamespace(
+            module=module,
+            nodes=nodes,
+            host=host,
+            run=lambda id, **inputs: run(nodes[id], **inputs),
+            part=lambda part: importlib.import_module(f"{name}.{part}"),
+            name=name,
+        )
+    finally:
+        for loaded in [other for other in sys.modules if other == name or other.startswith(name + ".")]:
+            del sys.modules[loaded]
+
+
+def run(node, **inputs):
+    """Executes a node with its widgets' defaults; one output comes bare."""
+    defaults = {i.id: i.default for i in node.define_schema().inputs if i.default is not None}
+    result = node.execute(**defaults | inputs)
+    return result.values[0] if len(result.values) == 1 else result.values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
 import json
@@ -64,38 +63,6 @@ OUTPUTS = {
     "SK_Save": ["SK_SKETCH"],
     "SK_Load": ["SK_SKETCH"],
 }
-
-
-@pytest.fixture
-def pack(tmp_path, monkeypatch):
-    """The pack as ComfyUI loads it: by path, under a name that cannot be imported absolutely."""
-    host = fake_comfyui.install(monkeypatch, tmp_path)
-    fake_comfyui.ProgressBar.made.clear()
-    name = str(tmp_path / "custom_nodes" / "ComfyUI-SketchKnitter")
-    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-        extension = asyncio.run(module.comfy_entrypoint())
-        nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
-        yield SimpleNamespace(
-            module=module,
-            nodes=nodes,
-            host=host,
-            run=lambda id, **inputs: run(nodes[id], **inputs),
-            name=name,
-        )
-    finally:
-        for loaded in [other for other in sys.modules if other == name or other.startswith(name + ".")]:
-            del sys.modules[loaded]
-
-
-def run(node, **inputs):
-    """Executes a node with its widgets' defaults; one output comes bare."""
-    defaults = {i.id: i.default for i in node.define_schema().inputs if i.default is not None}
-    result = node.execute(**defaults | inputs)
-    return result.values[0] if len(result.values) == 1 else result.values
 
 
 def square(label="cat", side=100.0):
