@@ -30,7 +30,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("shortcut",): set(),
     ("guidance",): set(),
     ("data",): set(),
-    ("metrics",): set(),
+    ("metrics",): {"gudhi"},
     ("weight_file",): {"safetensors"},
     ("manifest",): set(),
     ("hub",): {"huggingface_hub"},
