@@ -442,7 +442,7 @@ HOSTILE = {
     "unknown aspect": (svg("", 'viewBox="0 0 1 1" preserveAspectRatio="middle"'), "preserveAspectRatio"),
     "cut off": (svg("")[:-9], "not well-formed"),
     "a picture": (b"\x89PNG\r\n\x1a\n", "not well-formed"),
-    "compressed": (b"\x1f\x8b\x08\x00", "svgz"),
+    "damaged svgz": (b"\x1f\x8b\x08\x00" + b"\xff" * 40, "svgz cannot be unpacked"),
     "a web page": ("<html/>", "outermost element is <html>"),
     "a file name": ("drawing.svg", "pathlib.Path"),
     "half a character": (svg("<title>\ud800</title>"), "surrogate"),
