@@ -41,6 +41,13 @@ class Recognizer:
         """(B, D) float32, what the last layer decides from: the features of `metrics.py`."""
         return self._run(self.network.features, sketches, self.network.head.in_features)
 
+    def read(self, sketches: Sequence[Sketch]) -> tuple[np.ndarray, np.ndarray]:
+        """Features (B, D) and scores (B, classes), float32, for the price of one look."""
+        features = self.features(sketches)
+        with torch.inference_mode():
+            logits = self.network.head(torch.from_numpy(features).to(next(self.network.parameters())))
+        return features, logits.softmax(1).cpu().numpy()
+
     def recognize(self, sketches: Sequence[Sketch], top_k: int = 1) -> list[list[tuple[str, float]]]:
         """For each drawing the `top_k` likeliest (class name, probability), likeliest first."""
         if not 1 <= top_k <= len(self.classes):

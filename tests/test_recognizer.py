@@ -135,6 +135,14 @@ def test_scores_follow_from_features(recognizer):
     assert np.allclose(logits.softmax(1).detach().numpy(), recognizer.scores(some), atol=1e-6)
 
 
+def test_one_look_gives_features_and_scores(recognizer):
+    some = sketches(5)
+    features, scores = recognizer.read(some)
+    assert np.array_equal(features, recognizer.features(some))
+    assert np.allclose(scores, recognizer.scores(some), atol=1e-6)
+    assert [part.shape for part in recognizer.read([])] == [(0, 24), (0, len(recognizer.classes))]
+
+
 def test_place_and_size_on_the_canvas_do_not_matter(recognizer):
     some = sketches(5)
     moved = [Sketch(tuple(3 * stroke + 40 for stroke in s.strokes), canvas=(900, 700)) for s in some]
