@@ -57,12 +57,7 @@ class StrokeDataset:
             files = {name: path for name, path in files.items() if name.lower() in wanted}
         drawings, labels = [], []
         for label, path in enumerate(files.values()):
-            splits = read_npz(path, on_error=on_error)
-            found = [rows for rows in splits.get(split, []) if len(rows)]
-            if found and found[0].dtype != np.int16:
-                raise ValueError(
-                    f"{path} holds offsets with fractions. Scale the drawings to 0..255 and round them."
-                )
+            found = read_class(path, on_error=on_error).get(split, [])
             drawings += found
             labels += [label] * len(found)
         if not drawings:
@@ -140,6 +135,15 @@ class StrokeDataset:
         counts = np.zeros((len(self.classes), max_points + 1), dtype=np.int64)
         np.add.at(counts, (self.labels, np.minimum(self.lengths, max_points)), 1)
         return counts
+
+
+def read_class(path: Path, *, on_error: str = "raise") -> dict[str, list[np.ndarray]]:
+    """{split: drawings (n, 3) int16} of one file, drawings without a row left out."""
+    splits = read_npz(path, on_error=on_error)
+    kept = {split: [rows for rows in drawings if len(rows)] for split, drawings in splits.items()}
+    if any(drawings and drawings[0].dtype != np.int16 for drawings in kept.values()):
+        raise ValueError(f"{path} holds offsets with fractions. Scale the drawings to 0..255 and round them.")
+    return kept
 
 
 def class_name(path: Path) -> str:
