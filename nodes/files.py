@@ -1,4 +1,4 @@
-"""Drawings to disk and back: Save Sketch, Load Sketch (Quick, Draw! ndjson)."""
+"""Drawings to disk and back: Save Sketch (Quick, Draw! ndjson), Load Sketch (that, sketch-rnn npz, bin)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from . import host
 from .wires import Sketches, SketchWire, io, schema
 
 SUFFIX = ".ndjson"
+READABLE = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".npz", ".bin")
 
 
 class SaveSketch(io.ComfyNode):
@@ -50,11 +51,12 @@ class LoadSketch(io.ComfyNode):
             node_id="SK_Load",
             display_name="Load Sketch",
             category="sketch/files",
-            description="Loads drawings from a Quick, Draw! ndjson file in ComfyUI's input or output folder.",
+            description="Loads drawings from a Quick, Draw! ndjson or bin file or a sketch-rnn npz in "
+            "ComfyUI's input or output folder.",
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.sketch_files(SUFFIX),
+                    options=host.sketch_files(READABLE),
                     tooltip="Files in the input and output folders and in their subfolder 'sketch'. Press "
                     "R to read the folders again.",
                 ),
@@ -89,11 +91,11 @@ class LoadSketch(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str, start: int, count: int) -> io.NodeOutput:
-        from ..sketch_core.data import read_ndjson
+        from ..sketch_core.data import read_sketches
 
         path = host.sketch_file(file)
         sketches = []
-        for sketch in itertools.islice(read_ndjson(path), start, start + count if count else None):
+        for sketch in itertools.islice(read_sketches(path), start, start + count if count else None):
             host.stop_if_cancelled()
             sketches.append(sketch)
         if not sketches:

@@ -169,7 +169,7 @@ def new_output_file(prefix: str, suffix: str) -> Path:
     return path
 
 
-def sketch_files(suffix: str) -> list[str]:
+def sketch_files(suffix: str | tuple[str, ...]) -> list[str]:
     """Files of input/ and input/sketch/**, then those of output/ marked ' [output]', as core's loaders do.
 
     The host asks often and an output folder may be huge, so other subfolders are not walked.

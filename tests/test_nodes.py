@@ -49,6 +49,7 @@ INPUTS = {
     "SK_Select": ["sketch", "more", "pick", "repeat"],
     "SK_Save": ["sketch", "filename_prefix"],
     "SK_Load": ["file", "start", "count"],
+    "SK_LoadSVG": ["file", "class_name", "simplify", "svg"],
 }
 OUTPUTS = {
     "SK_LoadModel": ["SK_MODEL"],
@@ -62,6 +63,7 @@ OUTPUTS = {
     "SK_Select": ["SK_SKETCH"],
     "SK_Save": ["SK_SKETCH"],
     "SK_Load": ["SK_SKETCH"],
+    "SK_LoadSVG": ["SK_SKETCH"],
 }
 
 

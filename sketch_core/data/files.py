@@ -14,7 +14,7 @@ from .ndjson import read_ndjson, write_ndjson
 from .npz import read_npz, write_npz
 from .records import DataError, OnError, canvas_of, replacing, report
 
-READABLE = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".npz", ".bin", ".svg")
+READABLE = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".npz", ".bin", ".svg", ".svgz")
 WRITABLE = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".npz", ".svg")
 
 
@@ -30,7 +30,7 @@ def read_sketches(path: str | Path, *, on_error: OnError = "raise") -> Iterator[
         return _npz_sketches(path, on_error)
     if suffix == ".bin":
         return read_bin(path, on_error=on_error)
-    if suffix == ".svg":
+    if suffix in (".svg", ".svgz"):
         return _svg_sketches(path, on_error)
     return read_ndjson(path, on_error=on_error)
 
