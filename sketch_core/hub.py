@@ -1,20 +1,55 @@
-"""From a name to a verified weight file to a model: the only file that knows where weights come from.
+"""From a name to a verified weight file to a model: what the rest of the library asks for weights.
 
 A name is an entry of `weights_manifest.json`. Its file is looked for in the folders of the host, among what
-comes with the pack, and in the caches of the user, in this order; only `fetch_*` ever touches the network.
+comes with the pack, in the user's cache, and in the cache of the Hugging Face Hub, in this order. Only
+`fetch_*` ever touches the network, and only for a file that is in none of these places.
+
+A file is checked before it is first used: against the manifest, or where nobody of the project has seen its
+bytes, against the first download on this machine (`ledger.py`). Weights that are pickles at their source are
+converted when they arrive (`checkpoints.py`), so what lies in a folder is always safetensors.
+
+Limits: HF_HUB_OFFLINE, HF_ENDPOINT and HF_TOKEN are huggingface_hub's to read, when it is imported.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from . import weight_file
-from .manifest import ALIASES, Bundled, Weights, read_manifest
+from . import checkpoints, ledger, weight_file
+from .ledger import sha256_of
+from .manifest import (
+    ALIASES,
+    Bundled,
+    Hub,
+    Url,
+    Weights,
+    check_filename,
+    check_repository,
+    check_revision,
+    read_manifest,
+)
+from .weight_fetch import OnProgress, Progress, fetch
 from .weight_file import Loaded, Metadata
+from .weight_source import (
+    SUFFIX,
+    Target,
+    bundled,
+    changed_since,
+    check,
+    check_fetched,
+    file_at,
+    in_folders,
+    local_name,
+    locate,
+    missing,
+    own_folder,
+    problem,
+    readable_size,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -22,7 +57,7 @@ if TYPE_CHECKING:
     State = Literal["bundled", "here", "missing", "unpublished"]
 
 __all__ = [
-    "ALIASES",
+    "Checked",
     "Progress",
     "Status",
     "fetch_from_hub",
@@ -30,18 +65,11 @@ __all__ = [
     "find_weights",
     "list_weights",
     "load_weights",
-    "read_manifest",
     "read_metadata",
+    "readable_size",
+    "sha256_of",
+    "verify_weights",
 ]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a fetch is: bytes so far, and in all where that is known."""
-
-    name: str
-    done: int
-    total: int | None
 
 
 @dataclass(frozen=True)
@@ -55,32 +83,90 @@ class Status:
     bytes: int | None
 
 
-def find_weights(name: str | Path, *, folders: Sequence[str | Path] = ()) -> Path:
-    """The file of a manifest name, of "default" or "recognizer", or of a path to a .safetensors file.
+@dataclass(frozen=True)
+class Checked:
+    """What `verify_weights` found: `problem` is None where the file is what it should be."""
 
-    folders  looked into first, in this order. Never touches the network.
+    name: str
+    path: Path
+    sha256: str
+    problem: str | None
+
+
+# ---- finding, without the network -------------------------------------------------------------------
+
+
+def find_weights(name: str | Path, *, folders: Sequence[str | Path] = ()) -> Path:
+    """The checked file of a manifest name, of "default" or "recognizer", or of a path to a .safetensors file.
+
+    folders  looked into first, in this order. Never touches the network; a missing file is a ValueError that
+             says where it can be had and where to put it.
     """
     text = str(name)
-    if text.endswith(".safetensors"):
-        if not Path(text).is_file():
-            raise ValueError(f"there is no weight file {text}. Check the path, or give a model's name.")
-        return Path(text)
+    if text.endswith(SUFFIX):
+        return check_fetched(file_at(text, folders))
     entry = _entry(text)
-    path = _locate(entry, folders)
+    path = locate(entry, folders)
     if path is None:
-        raise ValueError(f"{entry.filename} is missing. Install the pack again.")
-    return path
+        raise ValueError(missing(entry, folders))
+    return check(target_of(entry), path) if entry.source is not None else path  # None: a user's own
+
+
+def list_weights(*, folders: Sequence[str | Path] = ()) -> list[Status]:
+    """All entries of the manifest; reads no weights and touches no network."""
+    return [_status(entry, folders) for entry in read_manifest().values()]
+
+
+def verify_weights(*, folders: Sequence[str | Path] = ()) -> list[Checked]:
+    """Hashes everything anew that is here: files of the manifest, and what came from other repositories."""
+    found = []
+    for entry in read_manifest().values():
+        path = locate(entry, folders)
+        if path is not None:
+            found.append(_verified(entry.name, path, target_of(entry) if entry.source is not None else None))
+    known = {checked.path for checked in found}
+    for folder in [*map(Path, folders), own_folder()]:
+        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+            if path not in known and ledger.pinned(path.name):
+                found.append(_verified(path.stem, path, None))
+    return found
+
+
+def load_weights(name: str | Path = "default", *, folders: Sequence[str | Path] = ()) -> Loaded:
+    """The model of a name or path, on the CPU, float32, in eval mode; every mismatch is a ValueError."""
+    path = find_weights(name, folders=folders)
+    own_name = path.stem if str(name).endswith(SUFFIX) else ALIASES.get(str(name), str(name))
+    return weight_file.load_file(path, own_name)
+
+
+def read_metadata(name: str | Path = "default", *, folders: Sequence[str | Path] = ()) -> Metadata:
+    """What the file of a model says of itself; reads its header only, unchecked, and without torch."""
+    text = str(name)
+    if text.endswith(SUFFIX):
+        return weight_file.read_file_metadata(file_at(text, folders))
+    entry = _entry(text)
+    path = locate(entry, folders)
+    if path is None:
+        raise ValueError(missing(entry, folders))
+    return weight_file.read_file_metadata(path)
+
+
+# ---- fetching -----------------------------------------------------------------------------------------
 
 
 def fetch_weights(
-    name: str, *, folders: Sequence[str | Path] = (), on_progress: Callable[[Progress], None] | None = None
+    name: str, *, folders: Sequence[str | Path] = (), on_progress: OnProgress | None = None
 ) -> Path:
     """The file of a manifest name, downloaded into the first of `folders` where it is not here yet.
 
-    on_progress  called about ten times a second; an exception that it raises cancels the fetch and
-                 reaches the caller.
+    on_progress  called ten times a second, in the caller's thread; an exception that it raises cancels the
+                 fetch and reaches the caller.
+    Without folders a download goes into the user's cache. Two that want one file share one transfer.
     """
-    return find_weights(name, folders=folders)
+    entry = _entry(name)
+    if locate(entry, folders) is not None or not isinstance(entry.source, Hub | Url):
+        return find_weights(entry.name, folders=folders)
+    return fetch(target_of(entry), folders, on_progress)
 
 
 def fetch_from_hub(
@@ -89,25 +175,34 @@ def fetch_from_hub(
     revision: str | None = None,
     *,
     folders: Sequence[str | Path] = (),
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
+    scale: float | None = None,
+    label: str | None = None,
 ) -> Path:
-    """A file of anyone's repository: weights in our format, or an official SketchKnitter checkpoint (.pt)."""
-    raise ValueError("fetching from the Hub is not built yet.")
+    """A file of anyone's repository: weights in our format, or an official SketchKnitter checkpoint (.pt).
 
-
-def list_weights(*, folders: Sequence[str | Path] = ()) -> list[Status]:
-    """All entries of the manifest; reads no weights and touches no network."""
-    return [_status(entry, folders) for entry in read_manifest().values()]
-
-
-def _status(entry: Weights, folders: Sequence[str | Path]) -> Status:
-    path = _locate(entry, folders)
-    size = path.stat().st_size if path is not None else entry.bytes
+    revision      a commit, branch or tag. The commit that the first download of a file meets, and its hash,
+                  are written down on this machine and used from then on; another revision is another file.
+    scale, label  what a checkpoint does not say, see `checkpoints.convert_official`; with others it becomes
+                  another file.
+    """
+    check_repository(repo_id)
+    check_filename(filename)
+    source = Hub(repo_id, filename)
+    if revision is not None:
+        check_revision(revision)
+    suffix = PurePosixPath(filename).suffix.lower()
+    if suffix != SUFFIX and suffix not in checkpoints.SUFFIXES:
+        raise ValueError(
+            f"{filename!r} is neither a {SUFFIX} file nor a checkpoint "
+            f"({', '.join(checkpoints.SUFFIXES)}). Give the name of the weights in {repo_id}."
+        )
+    name = f"{repo_id}/{filename}" + (f"@{revision}" if revision else "")
+    target = Target(name, local_name(repo_id, filename, revision, scale, label), source, revision=revision)
+    path = in_folders(target.filename, folders)
     if path is not None:
-        state = "bundled" if isinstance(entry.source, Bundled) and path == _bundled(entry.source) else "here"
-    else:
-        state = "missing" if entry.published else "unpublished"
-    return Status(entry.name, entry.purpose, state, path, size)
+        return check(target, path)
+    return fetch(target, folders, on_progress, scale=scale, label=label)
 
 
 def _entry(name: str) -> Weights:
@@ -119,32 +214,20 @@ def _entry(name: str) -> Weights:
     return entry
 
 
-def _locate(entry: Weights, folders: Sequence[str | Path]) -> Path | None:
-    places = [Path(folder, entry.filename) for folder in folders]
-    if isinstance(entry.source, Bundled):
-        places.append(_bundled(entry.source))
-    return next((path for path in places if path.is_file()), None)
+def _status(entry: Weights, folders: Sequence[str | Path]) -> Status:
+    path = locate(entry, folders)
+    if path is None:
+        state = "missing" if entry.source is not None else "unpublished"
+        return Status(entry.name, entry.purpose, state, None, entry.expected_bytes)
+    state = "bundled" if isinstance(entry.source, Bundled) and path == bundled(entry.source) else "here"
+    return Status(entry.name, entry.purpose, state, path, path.stat().st_size)
 
 
-def _bundled(source: Bundled) -> Path:
-    return Path(__file__).resolve().parent / Path(source.path).relative_to("sketch_core")
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def read_metadata(name: str | Path = "default", *, folders: Sequence[str | Path] = ()) -> Metadata:
-    """What the file of a model says of itself; reads its header only, without torch."""
-    return weight_file.read_file_metadata(find_weights(name, folders=folders))
-
-
-def load_weights(name: str | Path = "default", *, folders: Sequence[str | Path] = ()) -> Loaded:
-    """The model of a name or path, on the CPU, float32, in eval mode; every mismatch is a ValueError."""
-    path = find_weights(name, folders=folders)
-    own_name = path.stem if str(name).endswith(".safetensors") else ALIASES.get(str(name), str(name))
-    return weight_file.load_file(path, own_name)
+def _verified(name: str, path: Path, target: Target | None) -> Checked:
+    found = sha256_of(path)
+    ledger.remember_checked(path, found)
+    if target is not None:
+        wrong = problem(target, path, found)
+    else:
+        wrong = changed_since(path, found)
+    return Checked(name, path, found, wrong)

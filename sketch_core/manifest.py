@@ -8,7 +8,6 @@ Limits: an entry says where its bytes are and what they must be; it does not say
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -27,6 +26,8 @@ PURPOSES = {  # what an entry is for -> the same for a reader
     "choose": "picks the photo that fits its class best",
 }
 NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")  # architecture.training
+COMMIT = re.compile(r"[0-9a-f]{40}")
+REVISION = re.compile(r"[\w.+-]+(/[\w.+-]+)*", re.ASCII)
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 
@@ -35,6 +36,10 @@ class Bundled:
     """A file that comes with the pack; `path` from the root of the repository."""
 
     path: str
+
+    @property
+    def filename(self) -> str:
+        return PurePosixPath(self.path).name
 
     def __post_init__(self) -> None:
         check_filename(self.path)
@@ -55,7 +60,7 @@ class Hub:
     def __post_init__(self) -> None:
         check_repository(self.repo_id)
         check_filename(self.filename)
-        if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+        if self.revision is not None and not COMMIT.fullmatch(self.revision):
             raise ValueError(f"revision is {self.revision!r}, wanted a commit of 40 hex digits, or null.")
 
 
@@ -65,10 +70,31 @@ class Url:
 
     url: str
 
+    @property
+    def filename(self) -> str:
+        return PurePosixPath(urlsplit(self.url).path).name
+
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme != "https" or not parts.hostname or not PurePosixPath(parts.path).name:
             raise ValueError(f"url is {self.url!r}, wanted the https address of a file.")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the page of a source says of a file that nobody of the project has had in hands.
+
+    by  the address of that page.
+    """
+
+    by: str
+    sha256: str | None = None
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.by).scheme != "https":
+            raise ValueError(f"stated by {self.by!r}, wanted the https address of a page.")
+        _check_facts(self.sha256, self.bytes)
 
 
 Source = Bundled | Hub | Url
@@ -88,6 +114,7 @@ class Weights:
     published     whether the file can be had from the Hub or another public place.
     command       what made it, for our own models.
     pair          the entry that it works with, and with no other.
+    stated        what the source's page says, for a file that is not verified: checked like what we know.
     """
 
     name: str
@@ -103,6 +130,7 @@ class Weights:
     trained_on: str
     command: str | None = None
     pair: str | None = None
+    stated: Stated | None = None
     note: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,15 +140,17 @@ class Weights:
             raise ValueError(f"for is {self.purpose!r}. Known: {', '.join(PURPOSES)}.")
         if self.verified != (self.sha256 is not None) or self.verified and self.bytes is None:
             raise ValueError("verified means that sha256 and bytes are known, and sha256 means verified.")
-        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"sha256 is {self.sha256!r}, wanted 64 hex digits, or null.")
-        if self.bytes is not None and not (type(self.bytes) is int and self.bytes > 0):
-            raise ValueError(f"bytes is {self.bytes!r}, wanted a size, or null.")
+        _check_facts(self.sha256, self.bytes)
         if self.published != isinstance(self.source, Hub | Url):
             raise ValueError("published means that the source is on the Hub or at an address.")
         for field in ("license", "attribution", "trained_on"):
             if not isinstance(getattr(self, field), str) or not getattr(self, field):
                 raise ValueError(f"{field} is {getattr(self, field)!r}, wanted a text.")
+
+    @property
+    def expected_bytes(self) -> int | None:
+        """Size of the source's file, as verified or as stated."""
+        return self.bytes or (self.stated.bytes if self.stated is not None else None)
 
     @property
     def filename(self) -> str:
@@ -137,7 +167,7 @@ def read_manifest(path: str | Path | None = None) -> dict[str, Weights]:
             raise TypeError("it is not an object of entries")
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Install the pack again.") from None
-    return {name: _entry(name, entry) for name, entry in entries.items() if not name.startswith("$")}
+    return {name: _entry(name, entry) for name, entry in entries.items()}
 
 
 def manifest_path() -> Path:
@@ -154,14 +184,18 @@ def _entry(name: str, entry: Mapping[str, Any]) -> Weights:
         source = dict(fields["source"]) if fields["source"] is not None else None
         if source is not None:
             source = SOURCES[source.pop("kind")](**source)
-        return Weights(name, **fields | {"source": source})
+        stated = Stated(**fields["stated"]) if fields.get("stated") is not None else None
+        return Weights(name, **fields | {"source": source, "stated": stated})
     except (KeyError, TypeError, ValueError) as error:
         text = f"{error.args[0]!r} is missing or unknown" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"weights_manifest.json, {name}: {text}") from None
 
 
-def replace(entry: Weights, **changes: Any) -> Weights:
-    return dataclasses.replace(entry, **changes)
+def _check_facts(sha256: str | None, size: int | None) -> None:
+    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError(f"sha256 is {sha256!r}, wanted 64 hex digits, or null.")
+    if size is not None and not (type(size) is int and size > 0):
+        raise ValueError(f"bytes is {size!r}, wanted a size, or null.")
 
 
 # ---- names that become paths and addresses ----------------------------------------------------------
@@ -184,3 +218,10 @@ def check_repository(repo_id: str) -> str:
     if not good or ".." in repo_id or "--" in repo_id or any(p[0] in "-." for p in repo_id.split("/")):
         raise ValueError(f"repository {repo_id!r} cannot be used. Give one such as 'owner/name'.")
     return repo_id
+
+
+def check_revision(revision: str) -> str:
+    """A commit, branch or tag."""
+    if not isinstance(revision, str) or not REVISION.fullmatch(revision) or ".." in revision:
+        raise ValueError(f"revision {revision!r} cannot be used. Give a commit, a branch or a tag.")
+    return revision

@@ -103,10 +103,37 @@ def _check_fit(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Te
             )
 
 
-def read_file_metadata(path: Path) -> Metadata:
-    """What a file says of itself, checked.
+def check_usable(path: Path) -> Metadata:
+    """The metadata of a file in our format whose architecture this release has; anything else is refused."""
+    from .models import MODELS
 
-    Its header: 8 bytes of length, then JSON (github.com/huggingface/safetensors).
+    metadata = read_file_metadata(path)
+    if metadata.architecture not in MODELS:
+        raise ValueError(
+            f"{path.name} is for a network that this release does not have: {metadata.architecture!r}. "
+            f"Known: {', '.join(sorted(MODELS))}."
+        )
+    return metadata
+
+
+def check_start(head: bytes) -> None:
+    """Refuses the first 9 bytes of what is no safetensors file, or has a header larger than we read."""
+    length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else 0
+    if not 2 <= length or head[8:9] not in (b"", b"{"):
+        raise ValueError("is not a safetensors file")
+    if length > MAX_HEADER:
+        raise ValueError(f"has a safetensors header of {length} bytes, wanted at most {MAX_HEADER}")
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The metadata of any safetensors file, as it is written."""
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, dict]]:
+    """The metadata and the tensors' descriptions of any safetensors file, whose size must fit them.
+
+    8 bytes of length, then JSON, then the tensors (github.com/huggingface/safetensors).
     """
     with open(path, "rb") as file:
         start = file.read(8)
@@ -122,6 +149,12 @@ def read_file_metadata(path: Path) -> Metadata:
             raise ValueError(f"{path.name} has a damaged safetensors header. Get it again.") from None
     if 8 + length + end != size:
         raise ValueError(f"{path.name} has {size} bytes, its header says {8 + length + end}. Get it again.")
+    return texts, header
+
+
+def read_file_metadata(path: Path) -> Metadata:
+    """What a file in our format says of itself, checked."""
+    texts, _ = read_header(path)
     if texts.get("format_version") != FORMAT_VERSION or "architecture" not in texts:
         raise ValueError(
             f"{path.name} is not one of our weight files: its metadata has format version "
@@ -184,9 +217,7 @@ def write_weights(
     texts["config"] = dataclasses.asdict(network.config)
     texts |= metadata
     if unknown := sorted(set(texts) - set(Metadata.__dataclass_fields__)):
-        raise ValueError(
-            f"weight files have no metadata {', '.join(unknown)}. Known: those of Metadata."
-        )
+        raise ValueError(f"weight files have no metadata {', '.join(unknown)}. Known: those of Metadata.")
     texts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in texts.items()}
     tensors = {
         key: value.detach()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import pytest
 from hypothesis import settings
+
+_cache = tempfile.TemporaryDirectory(prefix="sketchknitter-tests-")
+os.environ["SKETCHKNITTER_CACHE"] = _cache.name  # what tests remember of weight files is not the user's
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -130,7 +130,7 @@ def test_metadata_is_read_without_torch(whole):
 
 def test_an_architecture_of_another_release(whole, tmp_path):
     path = altered(whole, tmp_path / "other.safetensors", architecture="stroke_mamba")
-    refused(path, r"unknown architecture 'stroke_mamba'. Known: sketch_classifier, ")
+    refused(path, r"unknown architecture 'stroke_mamba'. Known: .*sketch_classifier, ")
 
 
 def test_weights_under_the_name_of_another_architecture(whole, tmp_path):
@@ -328,9 +328,7 @@ def test_sha256(whole):
 
 
 def test_metadata_that_nobody_will_read_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"weight files have no metadata licence. Known: those of Metadata"
-    ):
+    with pytest.raises(ValueError, match=r"weight files have no metadata licence. Known: those of Metadata"):
         write_weights(tmp_path / "a.safetensors", tiny_transformer(), {"licence": "MIT"})
     with pytest.raises(ValueError, match=r"Linear is not a registered architecture"):
         write_weights(tmp_path / "a.safetensors", torch.nn.Linear(1, 1), {})

@@ -31,6 +31,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("trace",): {"PIL", "skimage"},
     ("schedules",): set(),
     ("models",): set(),  # above denoisers.py, which turns each network's own words into one contract
+    ("perceptual",): set(),
     ("denoisers",): set(),
     ("samplers",): set(),
     ("shortcut",): set(),
@@ -39,7 +40,12 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("metrics",): {"gudhi"},
     ("weight_file",): {"safetensors"},
     ("manifest",): set(),
-    ("hub",): {"huggingface_hub"},
+    ("checkpoints",): {"safetensors"},
+    ("ledger",): set(),
+    ("transfer",): {"huggingface_hub"},
+    ("weight_source",): {"huggingface_hub"},
+    ("weight_fetch",): {"huggingface_hub", "filelock"},  # the second is the first's own
+    ("hub",): set(),
     ("recognizer",): set(),
     ("knitter",): set(),
     ("rnn", "photo"): set(),

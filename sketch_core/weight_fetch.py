@@ -1,0 +1,186 @@
+"""Getting a weight file that is not here: one transfer for all who want it, checked before it has its name.
+
+What is on its way lies in `.incomplete` beside its place, under names that nothing takes for weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import checkpoints, ledger, transfer, weight_file
+from .data.records import unwritable
+from .manifest import Hub
+from .weight_source import (
+    Target,
+    address,
+    another_file,
+    by_hand,
+    check,
+    downloaded_by_hand,
+    in_hub_cache,
+    own_folder,
+)
+
+INCOMPLETE = ".incomplete"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fetch is: bytes so far, and in all where that is known."""
+
+    name: str
+    done: int
+    total: int | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def fetch(
+    target: Target,
+    folders: Sequence[str | Path],
+    on_progress: OnProgress | None,
+    *,
+    scale: float | None = None,
+    label: str | None = None,
+) -> Path:
+    """The file of a target, in the first of the folders; see `hub.fetch_weights`."""
+
+    def report(done: int, total: int | None) -> None:
+        if on_progress is not None:
+            on_progress(Progress(target.name, done, total or target.bytes))
+
+    folder = Path(folders[0]) if folders else own_folder()
+    path, part = folder / target.filename, folder / INCOMPLETE / f"{target.filename}.part"
+    with _alone(part, report):
+        if path.is_file():  # whom we waited for has it
+            return check(target, path)
+        pinned = ledger.pinned(target.filename)
+        wanted = target.sha256 or pinned.get("source_sha256")
+        raw = downloaded_by_hand(target, folders) or in_hub_cache(target)
+        if raw is not None:
+            found, commit = ledger.sha256_of(raw), pinned.get("revision", "")
+            if wanted not in (None, found):
+                raise ValueError(another_file(target, raw, found, wanted))
+        else:
+            _refuse_offline(target, folder)
+            request = _request(target, folder, wanted)
+            received = transfer.receive(request, part, report)
+            raw, found, commit = part, received.sha256, received.commit or ""
+        facts = {"name": target.name, "source_sha256": found, "revision": commit}
+        try:
+            _settle(target, raw, path, facts, scale, label)
+        finally:
+            transfer.discard(part)
+    return path
+
+
+def _settle(
+    target: Target, raw: Path, path: Path, facts: Mapping[str, str], scale: float | None, label: str | None
+) -> None:
+    """Puts bytes that are what they should be into their place, as safetensors, and notes what they are."""
+    ready = path.parent / INCOMPLETE / f"{target.filename}.ready"
+    try:
+        with _named(target, ready, raw):
+            if not target.pickled:
+                ready = raw
+            elif target.architecture is None:
+                notes = {"source": target.name, "source_sha256": facts["source_sha256"]}
+                checkpoints.convert_official(raw, ready, notes=notes, scale=scale, label=label)
+            else:
+                notes = {"source": target.name, "source_sha256": facts["source_sha256"]}
+                checkpoints.convert(raw, ready, notes=notes)
+            _check_content(target, ready)
+        found = ledger.sha256_of(ready) if target.pickled else facts["source_sha256"]
+        ledger.pin(target.filename, sha256=found, **facts)
+        try:
+            os.replace(ready, path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        ledger.remember_checked(path, found)
+    finally:
+        if ready != raw:
+            ready.unlink(missing_ok=True)
+
+
+def _check_content(target: Target, ready: Path) -> None:
+    if target.architecture is None:
+        weight_file.check_usable(ready)
+        return
+    named = weight_file.read_texts(ready).get("architecture", target.architecture)
+    if named != target.architecture:
+        raise ValueError(f"it is for a network {named!r}, wanted {target.architecture!r}.")
+
+
+@contextmanager
+def _named(target: Target, *paths: Path) -> Iterator[None]:
+    """Errors about a file that is not in its place call it by the name that the user knows."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for path in paths:
+            text = text.replace(str(path), target.source.filename).replace(path.name, target.source.filename)
+        raise ValueError(f"{target.name} cannot be used: {text} Nothing of it was kept.") from error
+
+
+@contextmanager
+def _alone(part: Path, report: Callable[[int, int | None], None]) -> Iterator[None]:
+    """Only one process or thread at a time gets past here for a file; the others wait and report."""
+    from filelock import FileLock
+
+    lock = FileLock(part.with_name(part.name.removesuffix(".part") + ".lock"))
+    while not _acquired(lock, part.parent):
+        report(*transfer.leftover(part))
+        transfer.pause()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
+        with contextlib.suppress(OSError):  # only where it is empty
+            part.parent.rmdir()
+
+
+def _acquired(lock, folder: Path) -> bool:
+    from filelock import Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except (Timeout, FileNotFoundError):  # somebody has it, or has just removed the empty folder
+        return False
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return True
+
+
+def _refuse_offline(target: Target, folder: Path) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(
+            f"{target.name} is not here, and HF_HUB_OFFLINE forbids to fetch it. {by_hand(target, folder)}"
+        )
+
+
+def _request(target: Target, folder: Path, sha256: str | None) -> transfer.Request:
+    from huggingface_hub.utils import build_hf_headers
+
+    on_hub = isinstance(target.source, Hub)
+    return transfer.Request(
+        name=target.name,
+        url=address(target),
+        headers=build_hf_headers(token=None if on_hub else False, library_name="sketchknitter"),
+        by_hand=by_hand(target, folder),
+        on_hub=on_hub,
+        bytes=target.bytes,
+        sha256=sha256,
+        check_start=checkpoints.check_start if target.pickled else weight_file.check_start,
+    )
