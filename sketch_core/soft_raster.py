@@ -63,6 +63,8 @@ def soft_raster(
     width, height = (int(side) for side in (size if isinstance(size, (tuple, list)) else (size, size)))
     if not (0 < width <= 2**13 and 0 < height <= 2**13):
         raise ValueError(f"size is {width} x {height} pixels, wanted 1 to 8192 each.")
+    if N == 0:
+        return points.new_zeros(B, height, width)
     half, soft = _per_sketch("line_width", line_width, points) / 2, _per_sketch("blur", blur, points)
     both = real[:, :-1] & real[:, 1:]
     drawn = torch.where(both, down[:, :-1], 0.0)  # (B, N - 1), of the segments

@@ -212,14 +212,14 @@ def test_masked_points_are_not_looked_at(value):
         assert grad[1, 0].any()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_an_image_and_its_gradient_are_the_same_bits_in_any_batch(threads):
-    points, down = (part.float() for part in scribbles(B=7, N=40, side=100))
-    weight = normal(7, 100, 100)
+    points, down = (part.float() for part in scribbles(B=7, N=12, side=50))
+    weight = normal(7, 50, 50)
 
     def run(rows):
         p, d = (part[rows].clone().requires_grad_() for part in (points, down))
-        image = soft_raster(p, d, 100, line_width=2.0, blur=3.0)
+        image = soft_raster(p, d, 50, line_width=2.0, blur=3.0)
         return image, *torch.autograd.grad((image * weight[rows]).sum(), (p, d))
 
     before = torch.get_num_threads()
@@ -234,11 +234,11 @@ def test_an_image_and_its_gradient_are_the_same_bits_in_any_batch(threads):
 
 
 def test_parts_change_no_bit(monkeypatch):
-    points, down = (part.float().requires_grad_() for part in scribbles(B=3, N=30, side=60))
+    points, down = (part.float().requires_grad_() for part in scribbles(B=2, N=8, side=30))
     results = []
-    for pairs in (2**12, 5, 1):
+    for pairs in (2**12, 7):
         monkeypatch.setattr(module, "PAIRS", pairs)
-        image = soft_raster(points, down, 60, line_width=2.0)
+        image = soft_raster(points, down, 30, line_width=2.0)
         results.append((image, *torch.autograd.grad(image.square().sum(), (points, down))))
     for other in results[1:]:
         assert all(map(torch.equal, results[0], other))

@@ -80,8 +80,15 @@ class SketchClassifier(nn.Module):
     def features(self, ink: Tensor) -> Tensor:
         """(B, D), D = widths[-1]: what the last layer decides from, averaged over the picture."""
         check_shape("ink", ink, f"B 1 {self.config.size} {self.config.size}")
-        x = F.relu(self.stem_norm(self.stem(ink)))  # (B, stem, S/2, S/2)
-        return self.blocks(x).mean((2, 3))
+        return self.feature_maps(ink)[-1].mean((2, 3))
+
+    def feature_maps(self, ink: Tensor) -> list[Tensor]:
+        """Activations after the stem and after each block, (B, C, H', W') each, of ink of any size."""
+        check_shape("ink", ink, "B 1 H W")
+        maps = [F.relu(self.stem_norm(self.stem(ink)))]  # (B, stem, H/2, W/2)
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
 
     def forward(self, ink: Tensor) -> Tensor:
         return self.head(F.dropout(self.features(ink), self.config.dropout, self.training))
