@@ -8,7 +8,9 @@ Limits: rectify, complete, heal, vary and interpolate are not built yet.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -20,12 +22,13 @@ from torch import Tensor, nn
 
 from . import samplers
 from .denoisers import Condition, bind
-from .hub import load_weights
+from .hub import find_weights, load_weights, sha256_of
 from .pen import decode_pen
 from .samplers import SAMPLERS, Step
 from .schedules import ALPHA_BARS, SCHEDULES, Stride
+from .shortcut import Curve, Recognize, Shortcut
 from .strokes import Sketch, StrokeLatent
-from .weight_file import Metadata
+from .weight_file import Loaded, Metadata, load_file
 
 # Chosen with a classifier that is not the embedded one, on validation drawings: of the settings tried, none
 # above 36 network calls, ddpm was recognized as often as ddim and covered more of the real drawings.
@@ -33,6 +36,7 @@ DEFAULTS = {"sampler": "ddpm", "schedule": "uniform", "steps": 18, "guidance": 1
 GUIDED = (0.1, 0.7)  # guidance acts between these times; elsewhere it costs calls and variety
 MAX_COUNT = 100_000
 BATCH = 64  # sketches at a time, unless told otherwise
+SHORTCUT = "shortcut"  # the schedule that places its steps by the model's own recognizability curve
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,20 @@ class Emerging(Step):
 
 
 class SketchModel:
-    """A trained denoiser and its verbs."""
+    """A trained denoiser and its verbs.
 
-    def __init__(self, name: str, network: nn.Module, metadata: Metadata) -> None:
+    source  the name or the file that its weights came from, beside which the shortcut's are looked for.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, metadata: Metadata, source: str | Path | None = None
+    ) -> None:
         if metadata.scale is None or not metadata.classes or not metadata.lengths:
             raise ValueError(
                 f"{name} is a {metadata.architecture}, wanted a model that draws. "
                 f"Use 'default', or another one."
             )
-        self.name, self.network, self.metadata = name, network, metadata
+        self.name, self.network, self.metadata, self.source = name, network, metadata, source
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
         known = getattr(network.config, "num_classes", None) or len(metadata.classes)
         if not known == len(metadata.classes) == len(self.lengths) or not self.lengths[:, 1:].any(1).all():
@@ -76,6 +85,38 @@ class SketchModel:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    @functools.cached_property
+    def recognizability(self) -> Loaded:
+        """The network and the curve of the shortcut: a file beside the model's, made from these weights."""
+        command = f"python -m sketch_core train shortcut --model {self.source or self.name}"
+        own = None if self.source is None else find_weights(self.source)
+        path = None if own is None else recognizability_file(own)
+        if path is None or not path.is_file():
+            raise ValueError(
+                f"{self.name} has no recognizability curve, which the shortcut needs. Make it: `{command}`."
+            )
+        found = load_file(path)
+        if found.metadata.training.get("denoiser") != sha256_of(own):
+            raise ValueError(
+                f"{path.name} was made from other weights than {own.name} holds now. "
+                f"Calibrate it again: `{command} --calibrate --force`."
+            )
+        return found
+
+    def placement(self, schedule: str | Stride, steps: int) -> Stride:
+        """The stride policy of a name; policies pass through, a `Shortcut` is given the model's network."""
+        if isinstance(schedule, Shortcut) and schedule.recognize is None:
+            return dataclasses.replace(schedule, recognize=Recognize(self.recognizability.model))
+        if callable(schedule):
+            return schedule
+        if schedule == SHORTCUT:
+            figures = self.recognizability.metadata.figures
+            return Curve(figures.get("t", ()), figures.get("r", ())).placed(steps)
+        if schedule not in SCHEDULES:
+            known = ", ".join([*SCHEDULES, SHORTCUT])
+            raise ValueError(f"unknown schedule {schedule!r}. Known: {known}.")
+        return SCHEDULES[schedule](steps, ALPHA_BARS[self.network.config.schedule])
 
     def draw(
         self,
@@ -110,7 +151,8 @@ class SketchModel:
         class_name  a name, a list of them, or None for whatever the model likes.
         start       index of the first sketch of each class; sketch i is the same whatever `start` and `count`
                     are.
-        schedule    a name from SCHEDULES, or a stride policy of your own.
+        schedule    a name from SCHEDULES, "shortcut" (the steps placed by the model's recognizability curve),
+                    a `Shortcut` (as many steps as it takes), or a stride policy of your own.
         guidance    classifier-free guidance scale; 1 is none, and half the work.
         detail      points a sketch; None draws them from what people use for the class.
         on_step     hears of every step of every batch of `batch_size` sketches.
@@ -120,21 +162,22 @@ class SketchModel:
             raise ValueError("no class was given, wanted at least one name. Give None for any class.")
         labels = [self.label(name) for name in names]
         self._check(count, start, seed, sampler, guidance, detail, batch_size)
-        stride = placement(schedule, steps)
+        stride = self.placement(schedule, steps)
         wanted = [(label, index) for label in labels for index in range(start, start + count)]
         parts = []
         for first in range(0, len(wanted), batch_size):
             batch = wanted[first : first + batch_size]
             parts.append(self._sample(batch, seed, stride, sampler, guidance, detail, on_step))
-        N = max(points.shape[1] for points, _, _ in parts)
+        N = max(part[0].shape[1] for part in parts)
         grown = [[nn.functional.pad(v, (0, 0, 0, N - v.shape[1])) for v in part[:2]] for part in parts]
         return StrokeLatent(
             points=torch.cat([points for points, _ in grown]),
             pen=torch.cat([pen for _, pen in grown]),
-            length=torch.cat([length for _, _, length in parts]),
+            length=torch.cat([part[2] for part in parts]),
             scale=self.scale,
             labels=tuple(self._name(label) for label, _ in wanted),
             seeds=tuple((seed, index) for _, index in wanted),
+            calls=tuple(torch.cat([part[3] for part in parts]).tolist()),
         )
 
     def _sample(
@@ -146,8 +189,8 @@ class SketchModel:
         guidance: float,
         detail: int | None,
         on_step: Callable[[Emerging], None] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One batch of (label, index): points (B, N, 2), pen logits (B, N, 3), length (B,), on the CPU."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One batch of (label, index), on the CPU: points (B, N, 2), pen logits (B, N, 3), length, calls."""
         generators = [sketch_generator(seed, index) for _, index in wanted]
         drawn = [self.draw_length(label, g) for (label, _), g in zip(wanted, generators, strict=True)]
         length = torch.tensor([detail or n for n in drawn])  # with or without detail, the noise is the same
@@ -173,8 +216,8 @@ class SketchModel:
         if sampler == "ddpm":
             found = samplers.sample_ddpm(denoise, x, alpha_bar, stride, noise, callback=heard)
         else:
-            found = samplers.sample_ddim(denoise, x, alpha_bar, stride, callback=heard)
-        return found.points.cpu(), found.pen.cpu(), length
+            found = SAMPLERS[sampler](denoise, x, alpha_bar, stride, callback=heard)
+        return found.points.cpu(), found.pen.cpu(), length, found.calls
 
     def draw_length(self, label: int, generator: torch.Generator) -> int:
         """A number of points, drawn from the class's own histogram; without a class, from that of all."""
@@ -237,13 +280,9 @@ class SketchModel:
             raise ValueError(f"batch_size is {batch_size}, wanted at least 1.")
 
 
-def placement(schedule: str | Stride, steps: int) -> Stride:
-    """The stride policy of a name from SCHEDULES; a policy passes through."""
-    if callable(schedule):
-        return schedule
-    if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}. Known: {', '.join(SCHEDULES)}.")
-    return SCHEDULES[schedule](steps)
+def recognizability_file(path: Path) -> Path:
+    """Where the shortcut's weights of a model's weight file lie: beside it, `recognizability.` in front."""
+    return path.with_name(f"recognizability.{path.stem.rsplit('.', 1)[-1]}{path.suffix}")
 
 
 def sketch_generator(seed: int, index: int) -> torch.Generator:
@@ -266,4 +305,4 @@ def load(name: str | Path = "default") -> SketchModel:
             f"{name} is a {weights.metadata.architecture}, wanted a model that draws. "
             f"Use 'default', or another one."
         )
-    return SketchModel(weights.name, weights.model, weights.metadata)
+    return SketchModel(weights.name, weights.model, weights.metadata, name)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoise, Prediction
-from .schedules import AlphaBar, Stride
+from .schedules import AlphaBar, Stride, half_log_snr
 
 SMALLEST = 1e-12  # noise level 1 - ᾱ below which there is no noise to find
+FARTHEST = 2.0  # DPM-Solver++ extrapolates at most so many differences of two predictions
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,66 @@ def sample_ddpm(
     return walk.finished()
 
 
+@torch.no_grad()
+def sample_heun(
+    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+) -> Prediction:
+    """Heun's method on the probability-flow ODE, deterministic; two calls a step, one for the last.
+
+    Karras et al. (2022, arXiv:2206.00364, Algorithm 1) integrate dx/dσ, and σ is infinite where ᾱ = 0. Here
+    it is the same flow as du/dw = x_0(x, t) with u = x / √(1−ᾱ) and w = √ᾱ / √(1−ᾱ) (Lu et al., 2022,
+    arXiv:2211.01095, Proposition 4.1), finite at t = 1; Euler's method on it is DDIM. At t = 0 it is w that
+    is infinite, so the last step is Euler's.
+    """
+    walk = _Walk(x)
+    while len(walk.active):
+        step = walk.look(denoise, callback)
+        s = walk.ahead(stride(step))
+        gain, moved = _towards(step, alpha_bar(walk.t), alpha_bar(s))
+        more = (s > 0).nonzero()[:, 0]
+        if len(more):
+            rows = more.to(x.device)
+            second = walk.ask(denoise, callback, walk.active[more], s[more], moved[rows])
+            change = second.prediction.points - step.prediction.points[rows]
+            moved = moved.index_put((rows,), moved[rows] + gain[rows] / 2 * change)
+        walk.move(s, moved)
+    return walk.finished()
+
+
+@torch.no_grad()
+def sample_dpmpp_2m(
+    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+) -> Prediction:
+    """DPM-Solver++(2M) (Lu et al., 2022, arXiv:2211.01095, Algorithm 2), deterministic; one call a step.
+
+    Every sketch has a history of its own, the prediction before. Its first step, the one after t = 1 (where
+    half log-SNR is infinite) and the last are first order, which is DDIM. Strides may differ as they like;
+    one of more than four times the one before is extrapolated no farther than that.
+    """
+    walk = _Walk(x)
+    before, at = torch.zeros_like(x), torch.full((len(x),), -torch.inf, dtype=torch.float64)
+    while len(walk.active):
+        step = walk.look(denoise, callback)
+        s = walk.ahead(stride(step))
+        a, b = alpha_bar(walk.t), alpha_bar(s)
+        here = half_log_snr(a)
+        h, h_before = half_log_snr(b) - here, here - at  # Algorithm 2: 1 / (2r) = h / (2 h_before)
+        known = h.isfinite() & h_before.isfinite()
+        share = torch.where(known, h / (2 * h_before), 0.0).clamp(max=FARTHEST)
+        points = step.prediction.points
+        gain, moved = _towards(step, a, b)
+        stay = walk.move(s, moved + gain * _like(x, share) * (points - before))
+        before, at = points[stay.to(x.device)], here[stay]
+    return walk.finished()
+
+
+def _towards(step: Step, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """DDIM's step from ᾱ = a (b,) to b, and how much of it is the prediction: (b, 1, 1) and (b, N, 2)."""
+    kept = ((1 - b) / (1 - a).clamp(min=SMALLEST)).sqrt()
+    gain = _like(step.x, b.sqrt() - a.sqrt() * kept)
+    return gain, _like(step.x, kept) * step.x + gain * step.prediction.points
+
+
 def _like(x: Tensor, factor: Tensor) -> Tensor:
     """Factors (b,) for x (b, N, 2); made of ᾱ in float64, as 1 - ᾱ is 0 in float32 below t = 1e-4."""
     return factor.to(x.device, x.dtype)[:, None, None]
@@ -116,12 +177,17 @@ class _Walk:
         self.latest: Step | None = None
 
     def look(self, denoise: Denoise, callback: OnStep | None) -> Step:
-        self.latest = Step(self.index, self.active, self.t, self.x, denoise(self.x, self.t, self.active))
-        self.index += 1
-        self.calls[self.active] += self.latest.prediction.calls
-        if callback is not None:
-            callback(self.latest)
+        self.latest = self.ask(denoise, callback, self.active, self.t, self.x)
         return self.latest
+
+    def ask(self, denoise: Denoise, callback: OnStep | None, active: Tensor, t: Tensor, x: Tensor) -> Step:
+        """One denoiser call, anywhere: counted and told."""
+        step = Step(self.index, active, t, x, denoise(x, t, active))
+        self.index += 1
+        self.calls[active] += step.prediction.calls
+        if callback is not None:
+            callback(step)
+        return step
 
     def ahead(self, stride: Tensor) -> Tensor:
         stride = stride.to("cpu", torch.float64)
@@ -130,7 +196,8 @@ class _Walk:
         s = self.t - stride
         return torch.where(s < 1e-9, 0.0, s)
 
-    def move(self, s: Tensor, x: Tensor) -> None:
+    def move(self, s: Tensor, x: Tensor) -> Tensor:
+        """Puts the sketches at x (b, N, 2) and s (b,); returns which of them go on, (b,) bool."""
         done = s == 0
         if done.any():
             where = self.active[done].to(x.device)
@@ -138,9 +205,20 @@ class _Walk:
             self.pen[where] = self.latest.prediction.pen[done.to(x.device)]
         stay = ~done
         self.t, self.active, self.x = s[stay], self.active[stay], x[stay.to(x.device)]
+        return stay
 
     def finished(self) -> Prediction:
         return Prediction(self.points, self.pen, self.calls)
 
 
-SAMPLERS = ("ddim", "ddpm")
+SAMPLERS = {
+    "ddim": sample_ddim,
+    "ddpm": sample_ddpm,  # takes noise as well
+    "heun": sample_heun,
+    "dpmpp_2m": sample_dpmpp_2m,
+}
+
+
+def looks(sampler: str, steps: int) -> int:
+    """How often a sampler asks its denoiser in `steps` steps."""
+    return 2 * steps - 1 if sampler == "heun" else steps

@@ -44,7 +44,7 @@ ALPHA_BARS: dict[str, AlphaBar] = {"cosine": alpha_bar_cosine, "linear": alpha_b
 
 def uniform(steps: int) -> Stride:
     """`steps` jumps of 1 / steps each."""
-    return placed(torch.linspace(1, 0, _checked(steps) + 1, dtype=torch.float64))
+    return placed(torch.linspace(1, 0, checked_steps(steps) + 1, dtype=torch.float64))
 
 
 def quadratic(steps: int) -> Stride:
@@ -52,7 +52,41 @@ def quadratic(steps: int) -> Stride:
 
     Song et al. (2021, arXiv:2010.02502, appendix D).
     """
-    return placed(torch.linspace(1, 0, _checked(steps) + 1, dtype=torch.float64) ** 2)
+    return placed(torch.linspace(1, 0, checked_steps(steps) + 1, dtype=torch.float64) ** 2)
+
+
+def logsnr(steps: int, alpha_bar: AlphaBar) -> Stride:
+    """`steps` jumps, the times between their ends uniform in half log-SNR, ½ ln(ᾱ / (1 − ᾱ)).
+
+    Lu et al. (2022, arXiv:2211.01095, section 5). Half log-SNR is infinite at both ends: the walk begins at
+    t = 1 and ends at t = 0 all the same, and what lies between is laid out from -LOG_SNR to LOG_SNR.
+    """
+    inner = torch.linspace(-LOG_SNR, LOG_SNR, checked_steps(steps) + 1, dtype=torch.float64)[1:-1]
+    ends = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    return placed(torch.cat([ends[:1], time_of(half_log_snr_level(inner), alpha_bar), ends[1:]]))
+
+
+LOG_SNR = 4.0  # beyond it noise is 2 % of the signal or the signal 2 % of the noise: nothing left to place
+
+
+def half_log_snr(alpha_bar: Tensor) -> Tensor:
+    """½ ln(ᾱ / (1 − ᾱ)) of levels (b,): the λ of Lu et al. (2022); infinite at the ends."""
+    return torch.logit(alpha_bar) / 2
+
+
+def half_log_snr_level(value: Tensor) -> Tensor:
+    """The signal level ᾱ at which half log-SNR has that value."""
+    return (2 * value).sigmoid()
+
+
+def time_of(level: Tensor, alpha_bar: AlphaBar) -> Tensor:
+    """t in [0, 1] at which alpha_bar(t) = level (b,), by bisection: alpha_bar only falls."""
+    low, high = torch.zeros_like(level), torch.ones_like(level)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = alpha_bar(middle) > level
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return (low + high) / 2
 
 
 def placed(times: Tensor) -> Stride:
@@ -67,10 +101,15 @@ def placed(times: Tensor) -> Stride:
     return stride
 
 
-SCHEDULES: dict[str, Callable[[int], Stride]] = {"uniform": uniform, "quadratic": quadratic}
+SCHEDULES: dict[str, Callable[[int, AlphaBar], Stride]] = {
+    "uniform": lambda steps, alpha_bar: uniform(steps),
+    "quadratic": lambda steps, alpha_bar: quadratic(steps),
+    "logsnr": logsnr,
+}
 
 
-def _checked(steps: int) -> int:
+def checked_steps(steps: int) -> int:
+    """A number of steps, or a ValueError."""
     if not 1 <= steps <= 10_000 or steps != int(steps):
         raise ValueError(f"steps is {steps}, wanted a whole number, 1 to 10000. 20 is a good start.")
     return int(steps)

@@ -100,6 +100,7 @@ class StrokeLatent:
     labels  B class names or None.
     seeds   B pairs (seed, index) that made each drawing, for the record; may be empty.
     settings  what else made them (model, sampler, steps ...), for the record; may be empty.
+    calls   network calls that each drawing took; may be empty.
     """
 
     points: Tensor
@@ -109,6 +110,7 @@ class StrokeLatent:
     labels: tuple[str | None, ...]
     seeds: tuple[tuple[int, int], ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    calls: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         B, N = self.points.shape[:2]

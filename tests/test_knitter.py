@@ -12,6 +12,7 @@ from sketch_core.hub import find_weights
 from sketch_core.knitter import SketchModel, load, preview, sketch_generator
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.pen import decode_pen
+from sketch_core.samplers import SAMPLERS, looks
 from sketch_core.strokes import StrokeLatent
 from sketch_core.weight_file import Metadata, write_weights
 from tests.tiny import CONFIG, tiny_transformer
@@ -62,7 +63,7 @@ def by_length(step):
 # ---- the same drawing in any batch ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_a_sketch_is_byte_identical_in_any_batch(model, sampler, guidance):
     options = {"seed": 3, "steps": 3, "sampler": sampler, "guidance": guidance}
@@ -77,7 +78,7 @@ def test_a_sketch_is_byte_identical_in_any_batch(model, sampler, guidance):
     assert all(same_drawing(together, 4 + i, crowd, 5 + i) for i in range(5))
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_sketches_that_finish_early_change_no_other(model, sampler):
     options = {"seed": 4, "schedule": by_length, "sampler": sampler}
     seen = []
@@ -143,8 +144,11 @@ def test_samplers_schedules_and_guidance_are_heard(model):
 
     plain = points()
     assert torch.equal(plain, points(sampler="ddpm", schedule="uniform", guidance=1.7))
-    for other in ({"sampler": "ddim"}, {"schedule": "quadratic"}, {"guidance": 1.0}, {"steps": 5}):
-        assert not torch.equal(plain, points(**other)), other
+    others = [{"sampler": name} for name in SAMPLERS if name != "ddpm"]
+    others += [{"schedule": "quadratic"}, {"schedule": "logsnr"}, {"guidance": 1.0}, {"steps": 5}]
+    drawn = [points(**other) for other in others]
+    for i, other in enumerate(others):
+        assert not any(torch.equal(drawn[i], made) for made in [plain, *drawn[:i]]), other
     eighths = points(schedule=lambda step: torch.full((len(step.t),), 0.125))
     assert torch.equal(eighths, points(steps=8))
 
@@ -185,6 +189,7 @@ def test_a_latent_says_what_it_holds(model):
     assert latent.labels == ("cat", "cat", None, None)
     assert latent.seeds == ((8, 5), (8, 6), (8, 5), (8, 6))
     assert latent.scale == 20.0
+    assert latent.calls == (1.0,) * 4
     assert not latent.points.requires_grad
     assert len(latent) == 4
 
@@ -215,6 +220,16 @@ def test_every_step_of_every_batch_is_heard(model):
     assert seen[3].length.tolist() == [20]
     # guidance costs a second call, while it acts: t = 1 lies outside GUIDED
     assert [step.calls for step in seen] == [1.0, 2.0, 2.0] * 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_latent_says_what_each_sketch_cost(model, sampler):
+    seen = []
+    options = {"count": 5, "schedule": uneven, "sampler": sampler, "guidance": 1.0, "batch_size": 2}
+    latent = model.sample("cat", on_step=seen.append, **options)
+    # what `uneven` does depends on the place in the batch: 2 and 3 steps, 2 and 3, 2
+    assert latent.calls == tuple(float(looks(sampler, n)) for n in (2, 3, 2, 3, 2))
+    assert sum(latent.calls) == sum(len(step.active) * step.calls for step in seen)
 
 
 def test_a_preview_is_one_sketch_for_each_that_is_still_drawn(model):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sketch_core.denoisers import Prediction
-from sketch_core.samplers import sample_ddim, sample_ddpm
+from sketch_core.samplers import SAMPLERS, looks, sample_ddim, sample_ddpm, sample_dpmpp_2m, sample_heun
 from sketch_core.schedules import alpha_bar_cosine, alpha_bar_linear, placed, quadratic, uniform
 
 MEAN, SPREAD = 1.5, 0.4
@@ -69,7 +69,21 @@ def ddpm(denoise, x, stride, **options):
     return sample_ddpm(denoise, x, alpha_bar_cosine, stride, fresh(), **options)
 
 
-both = pytest.mark.parametrize("sample", [ddim, ddpm])
+def heun(denoise, x, stride, **options):
+    return sample_heun(denoise, x, alpha_bar_cosine, stride, **options)
+
+
+def dpmpp_2m(denoise, x, stride, **options):
+    return sample_dpmpp_2m(denoise, x, alpha_bar_cosine, stride, **options)
+
+
+def calls(sample, *steps: int) -> list[int]:
+    """What sketches of so many steps cost."""
+    return [looks(sample.__name__, n) for n in steps]
+
+
+every = pytest.mark.parametrize("sample", [ddim, ddpm, heun, dpmpp_2m])
+one_call_a_step = pytest.mark.parametrize("sample", [ddim, ddpm, dpmpp_2m])
 
 # ---- exact answers --------------------------------------------------------------------------------
 
@@ -86,6 +100,122 @@ def test_ddim_is_a_first_order_solver_of_the_flow(alpha_bar):
 
     assert math.log2(error(200) / error(400)) == pytest.approx(1.0, abs=0.1)
     assert error(400) < 0.02
+
+
+def bent(power: float, steps: int, end: float) -> torch.Tensor:
+    """Times from 1 down to `end`, then 0, whose strides differ all the way."""
+    return torch.cat([1 - (1 - end) * torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** power, END])
+
+
+END = torch.zeros(1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("alpha_bar", [alpha_bar_cosine, alpha_bar_linear])
+@pytest.mark.parametrize("sample", [sample_heun, sample_dpmpp_2m])
+def test_second_order_with_strides_of_each_sketch_s_own(sample, alpha_bar):
+    """Against the closed form at t = 1/4: halving strides that vary by sketch and step quarters the error."""
+    x = normal(3, 5, 2)
+    powers = (1.0, 1.2, 1.5)  # sketch i bends its times by its own power
+
+    def errors(steps: int) -> torch.Tensor:
+        grids = [bent(power, steps, 0.25) for power in powers]
+
+        def stride(step):
+            return torch.tensor([float(placed(grids[i])(row(step, k))) for k, i in enumerate(step.active)])
+
+        seen = {}
+
+        def hear(step):
+            seen.update(
+                {
+                    i: v
+                    for i, t, v in zip(step.active.tolist(), step.t, step.x, strict=True)
+                    if abs(t - 0.25) < 1e-9
+                }
+            )
+
+        sample(gaussian(alpha_bar), x, alpha_bar, stride, callback=hear)
+        found = torch.stack([seen[i] for i in range(3)])
+        return (found - flow(alpha_bar, x, 0.25)).abs().amax((1, 2))
+
+    rough, fine = errors(60), errors(120)
+    assert torch.log2(rough / fine).tolist() == pytest.approx([2.0] * 3, abs=0.25)
+    assert fine.max() < 1e-3
+
+
+def row(step, k: int):
+    """Sketch k of a step alone."""
+    return dataclasses.replace(step, t=step.t[k : k + 1], active=step.active[k : k + 1], x=step.x[k : k + 1])
+
+
+def flow(alpha_bar, x: torch.Tensor, t: float) -> torch.Tensor:
+    """Where the probability-flow ODE carries x from t = 1: to the same quantile of time t."""
+    a, b = (alpha_bar(torch.tensor([v], dtype=torch.float64)) for v in (1.0, t))
+    z = (x - a.sqrt() * MEAN) / (a * SPREAD**2 + 1 - a).sqrt()
+    return b.sqrt() * MEAN + (b * SPREAD**2 + 1 - b).sqrt() * z
+
+
+def test_second_order_pays_at_few_calls():
+    """At 12 calls (Heun: 11) the better solvers are nearer to the flow's end than DDIM is."""
+    x = normal(4, 5, 2)
+    exact = flow(alpha_bar_cosine, x, 0.0)
+
+    def error(sample, steps):
+        return float((sample(gaussian(alpha_bar_cosine), x, quadratic(steps)).points - exact).abs().max())
+
+    assert error(dpmpp_2m, 12) < 0.5 * error(ddim, 12)
+    assert error(heun, 6) < 0.85 * error(ddim, 12)
+
+
+@pytest.mark.parametrize("sample", [ddim, heun, dpmpp_2m])
+def test_a_known_drawing_is_reached_along_its_own_line(sample):
+    """With x_0 known the flow is a rotation, which all of them follow exactly, whatever the strides."""
+    known, x, seen = normal(3, 4, 2, seed=5), normal(3, 4, 2), []
+    sample(always(known), x, paces(3, 5, 9), callback=seen.append)
+    for step in seen:
+        a = alpha_bar_cosine(step.t)[:, None, None]
+        line = a.sqrt() * known[step.active] + (1 - a).sqrt() * x[step.active]
+        torch.testing.assert_close(step.x, line, rtol=0, atol=1e-12)
+
+
+def test_the_first_and_the_last_step_of_dpmpp_2m_are_ddim_s():
+    x = normal(2, 4, 2)
+    for grid in ([1.0, 0.0], [1.0, 0.5, 0.0]):  # after t = 1 half log-SNR is infinite, so is it at t = 0
+        stride = placed(torch.tensor(grid, dtype=torch.float64))
+        ours, plain = (s(gaussian(alpha_bar_cosine), x, stride).points for s in (dpmpp_2m, ddim))
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    four = placed(torch.tensor([1.0, 0.8, 0.5, 0.3, 0.0], dtype=torch.float64))
+    ours, plain = (s(gaussian(alpha_bar_cosine), x, four).points for s in (dpmpp_2m, ddim))
+    assert not torch.allclose(ours, plain, atol=1e-4)
+
+
+def test_a_long_jump_after_a_short_step_is_not_extrapolated_without_end():
+    """As a shortcut may do it: a thousandth, then half of the way."""
+    grid = torch.tensor([1.0, 0.9, 0.899, 0.3, 0.0], dtype=torch.float64)
+    sure = gaussian(alpha_bar_cosine)
+
+    def trembling(x, t, active):  # a network's predictions differ a little from call to call
+        return predicted(sure(x, t, active).points + 0.01 * torch.sin(1e4 * t)[:, None, None])
+
+    x = normal(2, 4, 2)
+    shaken, calm = (dpmpp_2m(denoise, x, placed(grid)).points for denoise in (trembling, sure))
+    assert (shaken - calm).abs().max() < 0.1
+
+
+def test_heun_s_callback_hears_of_both_calls_of_a_step():
+    seen = []
+    found = heun(gaussian(alpha_bar_cosine), normal(2, 3, 2), paces(2, 3), callback=seen.append)
+    assert [step.index for step in seen] == [0, 1, 2, 3, 4]
+    assert [step.active.tolist() for step in seen] == [[0, 1], [0, 1], [0, 1], [1], [1]]
+    assert [step.t.tolist() for step in seen[:2]] == [[1, 1], pytest.approx([1 / 2, 2 / 3])]
+    assert torch.equal(seen[2].t, seen[1].t)  # the corrected point, at the time of the predicted one
+    assert not torch.equal(seen[2].x, seen[1].x)
+    assert found.calls.tolist() == [3, 5]
+
+
+def test_every_sampler_has_a_name_and_its_calls_are_known():
+    assert set(SAMPLERS) == {"ddim", "ddpm", "heun", "dpmpp_2m"}
+    assert [looks(name, 9) for name in SAMPLERS] == [9, 9, 17, 9]
 
 
 def posterior(a_t: float, a_s: float) -> tuple[float, float, float]:
@@ -146,7 +276,7 @@ def test_a_ddpm_step_is_the_posterior_of_the_paper(t, s):
     torch.testing.assert_close(seen[s], of_x0 * x0 + of_xt * seen[t] + deviation * z, rtol=1e-9, atol=1e-9)
 
 
-@both
+@every
 def test_the_clean_end_is_exact(sample):
     """alpha_bar(0) = 1: what comes back is the last prediction, bit for bit, and its pen."""
     seen = []
@@ -157,7 +287,7 @@ def test_the_clean_end_is_exact(sample):
     assert torch.equal(found.pen, seen[-1].prediction.pen)
 
 
-@both
+@every
 @pytest.mark.parametrize("steps", [100, 300])
 def test_the_finest_placements_stay_finite_in_float32(sample, steps):
     """At t = 1e-4, 1 - ᾱ is 0 in float32: factors are made before rounding."""
@@ -171,7 +301,7 @@ def test_the_finest_placements_stay_finite_in_float32(sample, steps):
 # ---- every sketch at its own pace -----------------------------------------------------------------
 
 
-@both
+@every
 def test_equal_strides_are_the_uniform_placement(sample):
     x = normal(3, 4, 2, dtype=torch.float32)
     placed = sample(gaussian(alpha_bar_cosine), x, uniform(8))
@@ -180,7 +310,7 @@ def test_equal_strides_are_the_uniform_placement(sample):
     assert torch.equal(placed.calls, constant.calls)
 
 
-@both
+@every
 def test_a_sketch_that_finishes_early_changes_no_other(sample):
     x = normal(5, 4, 2, dtype=torch.float32)
     steps = (4, 9, 1, 16, 9)
@@ -191,8 +321,8 @@ def test_a_sketch_that_finishes_early_changes_no_other(sample):
         def moved(step, row=row):  # the policy and the noise of sketch i, in a batch of its own
             return paces(*steps)(dataclasses.replace(step, active=row))
 
-        if sample is ddim:
-            alone = ddim(gaussian(alpha_bar_cosine), x[row], moved)
+        if sample is not ddpm:
+            alone = sample(gaussian(alpha_bar_cosine), x[row], moved)
         else:
             own_noise = fresh()
             alone = sample_ddpm(
@@ -203,11 +333,11 @@ def test_a_sketch_that_finishes_early_changes_no_other(sample):
                 lambda like, active, row=row, own_noise=own_noise: own_noise(like, row),
             )
         assert torch.equal(alone.points[0], together.points[i])
-        assert alone.calls.tolist() == [own]
-    assert together.calls.tolist() == list(steps)
+        assert alone.calls.tolist() == calls(sample, own)
+    assert together.calls.tolist() == calls(sample, *steps)
 
 
-@both
+@one_call_a_step
 def test_who_is_active_is_told_to_the_denoiser_and_put_back_in_place(sample):
     target = normal(6, 3, 2, seed=3, dtype=torch.float32)
     heard = []
@@ -223,13 +353,13 @@ def test_who_is_active_is_told_to_the_denoiser_and_put_back_in_place(sample):
     assert heard[1][1] == pytest.approx([2 / 3, 3 / 4, 4 / 5, 1 / 2])
 
 
-@both
+@every
 def test_a_stride_past_the_end_ends(sample):
     found = sample(gaussian(alpha_bar_cosine), normal(2, 3, 2), lambda step: torch.full((len(step.t),), 0.7))
-    assert found.calls.tolist() == [2, 2]
+    assert found.calls.tolist() == calls(sample, 2, 2)
 
 
-@both
+@every
 @pytest.mark.parametrize("bad", [0.0, -0.1, math.nan])
 def test_a_stride_that_never_arrives_is_refused(sample, bad):
     with pytest.raises(ValueError, match=r"never reach t = 0. Strides must be above 0"):
@@ -239,7 +369,7 @@ def test_a_stride_that_never_arrives_is_refused(sample, bad):
 # ---- what callers hear ----------------------------------------------------------------------------
 
 
-@both
+@one_call_a_step
 def test_the_callback_hears_of_every_call_once(sample):
     seen = []
     x = normal(2, 3, 2)
@@ -253,7 +383,7 @@ def test_the_callback_hears_of_every_call_once(sample):
         seen[0].index = 3
 
 
-@both
+@every
 def test_an_error_in_the_callback_stops_the_run(sample):
     class Cancelled(Exception):
         pass
@@ -270,7 +400,7 @@ def test_an_error_in_the_callback_stops_the_run(sample):
     assert seen == [0, 1]
 
 
-@both
+@one_call_a_step
 def test_calls_are_counted_per_sketch(sample):
     def denoise(x, t, active):  # two calls while the noise is strong
         return dataclasses.replace(gaussian(alpha_bar_cosine)(x, t, active), calls=1 + (t > 0.5).float())
@@ -282,7 +412,7 @@ def test_calls_are_counted_per_sketch(sample):
     assert seen[2].calls == 1.5  # one at 0.5, the other at 0.75
 
 
-@both
+@every
 def test_no_graph_is_built(sample):
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
 

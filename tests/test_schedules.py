@@ -17,8 +17,12 @@ from sketch_core.schedules import (
     SCHEDULES,
     alpha_bar_cosine,
     alpha_bar_linear,
+    half_log_snr,
+    half_log_snr_level,
+    logsnr,
     placed,
     quadratic,
+    time_of,
     uniform,
 )
 
@@ -89,10 +93,29 @@ def test_the_placements_are_where_they_say():
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 30, 100, 333])
 def test_a_placement_takes_as_many_steps_as_asked(name, steps):
-    visited = walk(SCHEDULES[name](steps), steps)
+    visited = walk(SCHEDULES[name](steps, alpha_bar_cosine), steps)
     assert len(visited) == steps + 1
     assert all(np.diff(visited) < 0)
     assert visited[-1] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ALPHA_BARS)
+def test_logsnr_is_uniform_in_half_log_snr_between_its_ends(name):
+    visited = walk(logsnr(9, ALPHA_BARS[name]), 9)
+    level = ALPHA_BARS[name](times(*visited[1:-1]))
+    assert half_log_snr(level).tolist() == pytest.approx(np.linspace(-4, 4, 10)[1:-1].tolist(), abs=1e-9)
+    assert (visited[0], visited[-1]) == (1, pytest.approx(0, abs=1e-12))
+
+
+def test_half_log_snr_and_its_level_and_the_time_of_it_are_inverses():
+    t = times(0.001, 0.2, 0.5, 0.9, 0.999)
+    for alpha_bar in ALPHA_BARS.values():
+        level = alpha_bar(t)
+        torch.testing.assert_close(half_log_snr_level(half_log_snr(level)), level)
+        torch.testing.assert_close(time_of(level, alpha_bar), t, rtol=0, atol=1e-12)
+    assert half_log_snr(times(0, 1)).tolist() == [-math.inf, math.inf]
+    assert half_log_snr(times(0.5)).tolist() == [0]
+    assert float(time_of(times(0.5), alpha_bar_cosine)) == pytest.approx(0.5)
 
 
 @settings(max_examples=40)
@@ -111,4 +134,4 @@ def test_a_sketch_anywhere_goes_on_to_the_next_placed_time(inner, t):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_absurd_numbers_of_steps_are_refused(name, steps):
     with pytest.raises(ValueError, match=r"steps is .*, wanted a whole number, 1 to 10000"):
-        SCHEDULES[name](steps)
+        SCHEDULES[name](steps, alpha_bar_cosine)

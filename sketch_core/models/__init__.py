@@ -6,7 +6,9 @@ from dataclasses import fields
 
 from torch import nn
 
+from .recognizability import Recognizability, RecognizabilityConfig
 from .sketch_classifier import SketchClassifier, SketchClassifierConfig
+from .stroke_classifier import StrokeClassifier, StrokeClassifierConfig
 from .stroke_transformer import StrokeTransformer, StrokeTransformerConfig
 from .stroke_unet import StrokeUNet, StrokeUNetConfig
 
@@ -14,6 +16,8 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "stroke_transformer": (StrokeTransformer, StrokeTransformerConfig),
     "stroke_unet": (StrokeUNet, StrokeUNetConfig),
     "sketch_classifier": (SketchClassifier, SketchClassifierConfig),
+    "stroke_classifier": (StrokeClassifier, StrokeClassifierConfig),
+    "recognizability": (Recognizability, RecognizabilityConfig),
 }
 
 
