@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 
-from sketch_core.data import write_npz
+from sketch_core.data import DataError, write_npz
 from sketch_core.evaluate import (
     DEEP_CLASSES,
     Bar,
     choose_classes,
     compare,
+    differences,
     evaluate,
+    figures_of,
     ink_length,
     main,
     measure_real,
@@ -24,6 +30,11 @@ from sketch_core.evaluate import (
     small_pictures,
     table,
 )
+from sketch_core.evaluate.cache import FeatureCache
+from sketch_core.evaluate.classes import fold_of
+from sketch_core.evaluate.printing import differences_table
+from sketch_core.evaluate.protocol import read_runs
+from sketch_core.evaluate.sweep import settings_grid
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 
 CLASSES = ("circle", "box kite", "zigzag")
@@ -65,8 +76,8 @@ class ToyRecognizer:
         scores = np.exp(-np.concatenate([np.full((len(gaps), 1), 1e3), gaps], 1))
         return (scores / scores.sum(1, keepdims=True)).astype(np.float32)
 
-    def recognize(self, sketches, top_k=1):
-        return [[(self.classes[row.argmax()], float(row.max()))] for row in self.scores(sketches)]
+    def read(self, sketches):
+        return self.features(sketches), self.scores(sketches)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +105,7 @@ def recognizer(drawings):
 
 @pytest.fixture(scope="module")
 def real(folder, recognizer):
-    return measure_real(folder, CLASSES, count=COUNT, recognizer=recognizer)
+    return measure_real(folder, CLASSES, count=COUNT, judge=recognizer)
 
 
 def bar(report: dict, name: str) -> bool:
@@ -181,9 +192,9 @@ def test_recognition_is_a_mean_over_classes_with_an_interval_around_it(drawings,
 
 
 def test_every_side_holds_as_many_of_each_class(folder, recognizer):
-    real = measure_real(folder, CLASSES, count=500, recognizer=recognizer)
+    real = measure_real(folder, CLASSES, count=500, judge=recognizer)
     assert real.counts == [COUNT] * 3
-    real = measure_real(folder, CLASSES[:2], count=7, recognizer=recognizer)
+    real = measure_real(folder, CLASSES[:2], count=7, judge=recognizer)
     assert len(real.test.sketches) == len(real.floor.sketches) == sum(real.counts) == 14
     assert real.test.labels.tolist() == [0] * 7 + [1] * 7
     assert [s.label for s in real.test.sketches] == ["circle"] * 7 + ["box kite"] * 7
@@ -192,7 +203,7 @@ def test_every_side_holds_as_many_of_each_class(folder, recognizer):
 
 def test_the_choice_of_drawings_hangs_on_the_seed_and_on_no_other_class(folder, recognizer):
     def chosen(classes, seed):
-        return measure_real(folder, classes, count=8, recognizer=recognizer, seed=seed).test.sketches[-8:]
+        return measure_real(folder, classes, count=8, judge=recognizer, seed=seed).test.sketches[-8:]
 
     assert chosen(CLASSES, 0) == chosen(CLASSES[2:], 0)
     assert chosen(CLASSES, 0) != chosen(CLASSES, 1)
@@ -256,12 +267,12 @@ def test_classes_are_chosen_as_the_folder_spells_them():
 
 
 def test_bad_input_is_said_in_a_sentence(folder, recognizer, real, drawings):
-    with pytest.raises(ValueError, match="count is 3, wanted 4"):
-        measure_real(folder, CLASSES, count=3, recognizer=recognizer)
+    with pytest.raises(ValueError, match="count is 3, wanted 6"):
+        measure_real(folder, CLASSES, count=3, judge=recognizer)
     with pytest.raises(ValueError, match="does not know cat"):
-        measure_real(folder, ["cat"], count=9, recognizer=recognizer)
+        measure_real(folder, ["cat"], count=9, judge=recognizer)
     with pytest.raises(ValueError, match="none twice"):
-        measure_real(folder, ["circle", "circle"], count=9, recognizer=recognizer)
+        measure_real(folder, ["circle", "circle"], count=9, judge=recognizer)
     with pytest.raises(ValueError, match="got 2 drawings, wanted 60"):
         compare(drawings["test"]["circle"][:2], real)
     with pytest.raises(ValueError, match="drew 1 of circle, wanted 20"):
@@ -269,20 +280,27 @@ def test_bad_input_is_said_in_a_sentence(folder, recognizer, real, drawings):
 
 
 @pytest.fixture
-def command(monkeypatch, drawings, recognizer, folder):
+def command(monkeypatch, drawings, recognizer, folder, tmp_path):
     """Runs `evaluate` with a model that draws test drawings; returns what the model was asked."""
     asked = []
 
-    def draw(name, *, count, seed, **options):
+    def draw(name, *, count, seed, on_step, **options):
         asked.append((name, count, seed, options))
-        return drawings["test"][name][:count]
+        for _ in range(options.get("steps", 5)):
+            on_step(SimpleNamespace(prediction=SimpleNamespace(calls=torch.full((count,), 2.0))))
+        shift = seed if options.get("steps") == 3 else 0
+        return [drawings["test"][name][(i + shift) % COUNT] for i in range(count)]
 
-    knitter = SimpleNamespace(load=lambda name: SimpleNamespace(draw=draw))
+    knitter = SimpleNamespace(
+        load=lambda name: SimpleNamespace(draw=draw), DEFAULTS={"sampler": "ddim", "steps": 5}
+    )
     monkeypatch.setitem(sys.modules, "sketch_core.knitter", knitter)
-    monkeypatch.setattr("sketch_core.evaluate.load_recognizer", lambda name: recognizer)
+    monkeypatch.setattr("sketch_core.evaluate.command.load_recognizer", lambda name: recognizer)
 
-    def run(*arguments):
-        assert main(["--data", str(folder), *arguments]) == 0
+    def run(*arguments, status=0):
+        asked.clear()
+        paths = ("--data", str(folder), "--cache", str(tmp_path / "cache"))
+        assert main([*paths, "--classes", "all", *arguments]) == status
         return asked
 
     return run
@@ -291,29 +309,255 @@ def command(monkeypatch, drawings, recognizer, folder):
 def test_the_command_writes_table_json_and_sheet(command, tmp_path, capsys):
     out, png = tmp_path / "report.json", tmp_path / "sheet.png"
     options = ("--count", "9", "--seed", "5", "--steps", "7", "--guidance", "2.5")
-    asked = command("--classes", "all", *options, "--out", str(out), "--sheet", str(png))
+    asked = command(*options, "--out", str(out), "--sheet", str(png))
     assert sorted(asked) == [(n, 9, 5, {"steps": 7, "guidance": 2.5}) for n in sorted(CLASSES)]
     report = json.loads(out.read_text())
-    assert report["settings"] == {
-        "model": "default",
-        "recognizer": "recognizer",
-        "classes": "all",
-        "seed": 5,
+    assert {name: report["settings"][name] for name in ("sampler", "steps", "guidance")} == {
+        "sampler": "ddim",
         "steps": 7,
         "guidance": 2.5,
     }
     assert report["drawings"] == 27
+    assert report["calls"] == 14.0
+    assert report["protocol"]["seeds"] == [5]
+    assert report["protocol"]["counts"] == [9, 9, 9]
+    assert len(report["protocol"]["judge"]["sha256"]) == len(report["settings"]["model_sha256"]) == 64
+    assert str(tmp_path) not in out.read_text()
     assert png.read_bytes()[:4] == b"\x89PNG"
-    assert "met   top-1, share of real" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "met   top-1, share of real" in text
+    assert report["protocol"]["judge"]["sha256"][:16] in text
+    assert "14 network calls a sketch" in text
+
+
+def test_the_full_protocol_draws_every_seed_and_gives_intervals(command, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    options = ("--protocol", "full", "--count", "10", "--seeds", "3,8", "--resamples", "6", "--geometry", "0")
+    asked = command(*options, "--out", str(out))
+    assert [seed for _, _, seed, _ in asked] == [3] * 3 + [8] * 3
+    report = json.loads(out.read_text())
+    assert report["drawings"] == 60
+    assert len(report["fid"]["of_seeds"]) == 2
+    assert {len(found) for found in report["draws"].values()} == {6}
+    for name, (low, high) in report["intervals"].items():
+        value = figures_of(report)[name]
+        assert low - 1e-9 <= value <= high + 1e-9, name
+    assert "60 drawings, 3 classes, 10 each, 2 seeds" in capsys.readouterr().out
+
+
+def test_a_file_prints_as_the_run_did_and_compares_with_itself(command, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    command("--count", "10", "--resamples", "5", "--out", str(out))
+    printed = capsys.readouterr().out
+    assert main(["--from", str(out)]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["--from", str(out), "--against", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(printed)
+    assert "WORSE" not in text
+    assert " better" not in text
+    command("--count", "10", "--resamples", "5", "--against", str(out))
+    assert "0.0000 to 0.0000" in capsys.readouterr().out
+
+
+def test_runs_of_another_protocol_are_not_compared(command, tmp_path):
+    out = tmp_path / "report.json"
+    command("--count", "10", "--out", str(out))
+    for options, name in (
+        (("--count", "9"), "counts"),
+        (("--count", "10", "--seeds", "4"), "seeds"),
+        (("--count", "10", "--seed", "1", "--seeds", "0"), "choice"),
+    ):
+        with pytest.raises(ValueError, match=f"do not compare: {name} differs"):
+            command(*options, "--against", str(out))
+    other = json.loads(out.read_text())
+    other["protocol"]["judge"]["sha256"] = "0" * 64
+    out.write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="judge differs"):
+        command("--count", "10", "--against", str(out))
+
+
+def test_differences_are_paired_and_say_what_is_better(drawings, real):
+    def run(make):
+        report = compare([make(name, i) for name in CLASSES for i in range(COUNT)], real, resamples=20)
+        return report | {"protocol": {"judge": {"sha256": "1"}}}
+
+    rng = np.random.default_rng(4)
+    good = run(lambda name, i: drawings["valid"][name][i])
+    bad = run(lambda name, i: scribble(rng) if i % 2 else drawings["valid"][name][i])
+    rows = {row["figure"]: row for row in differences(good, bad)}
+    assert rows["top1"]["difference"] == pytest.approx(good["top1"]["fake"] - bad["top1"]["fake"])
+    assert rows["top1"]["better"] is True
+    assert rows["fid"]["better"] is True  # less of it
+    assert rows["fid"]["difference"] < 0
+    assert rows["strokes_share"]["better"] is None  # neither more nor less is better
+    rows = {row["figure"]: row for row in differences(bad, good)}
+    assert rows["fid"]["better"] is False
+    assert "WORSE" in differences_table(differences(bad, good))
+    # the same half samples in both: what they share cancels, and the difference is surer than either
+    near = run(lambda name, i: drawings["valid"][name][i] if i else drawings["train"][name][0])
+    row = {row["figure"]: row for row in differences(good, near)}["fid"]
+    assert np.ptp(row["interval"]) < np.ptp(good["intervals"]["fid"]) / 2
+
+
+def test_a_sweep_measures_every_combination_and_plots(command, tmp_path, capsys):
+    out, svg, png = tmp_path / "runs.json", tmp_path / "runs.svg", tmp_path / "runs.png"
+    grid = ("--sweep", "sampler=ddim,ddpm", "steps=3,6")
+    asked = command(*grid, "--count", "8", "--resamples", "3", "--out", str(out), "--plot", str(svg))
+    assert [options for _, _, _, options in asked[::3]] == [
+        {"sampler": s, "steps": n} for s in ("ddim", "ddpm") for n in (3, 6)
+    ]
+    text = capsys.readouterr().out
+    assert "real (valid against test)" in text
+    assert text.count("+/-") == 4
+    runs = json.loads(out.read_text())["runs"]
+    assert [run["calls"] for run in runs] == [6.0, 12.0, 6.0, 12.0]
+    assert ElementTree.fromstring(svg.read_text()).tag.endswith("svg")
+    assert main(["--from", str(out), "--plot", str(png)]) == 0
+    assert capsys.readouterr().out == text
+    assert png.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_figures_are_one_flat_object(command, capsys):
+    command("--count", "8", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert {"top1", "top1_share", "fid", "fid_floor", "recall", "coverage", "calls", "empty"} <= set(found)
+    assert all(isinstance(value, int | float) for value in found.values())
+
+
+def test_training_features_are_read_from_the_cache(command, tmp_path, monkeypatch, recognizer):
+    seen = []
+    features = recognizer.features
+    monkeypatch.setattr(
+        recognizer, "features", lambda sketches: seen.append(len(sketches)) or features(sketches)
+    )
+    command("--count", "8", "--json")
+    files = sorted((tmp_path / "cache").glob("*.npz"))
+    assert len(files) == 3
+    assert 60 in seen
+    seen.clear()
+    command("--count", "8", "--json")
+    assert 60 not in seen
+    files[0].write_bytes(b"damaged")
+    command("--count", "8", "--json")
+    assert seen.count(60) == 1
+    assert sorted((tmp_path / "cache").glob("*.npz")) == files
+
+
+def test_the_cache_changes_no_figure(folder, recognizer, real, tmp_path):
+    cache = FeatureCache(tmp_path, judge="1")
+    for _ in range(2):
+        found = measure_real(folder, CLASSES, count=COUNT, judge=recognizer, cache=cache)
+        for space in ("features", "pictures"):
+            assert np.array_equal(found.nearest["real"][space], real.nearest["real"][space])
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+    other = FeatureCache(tmp_path, judge="2")
+    assert other.find(folder / "circle.npz") is None
+    nowhere = FeatureCache(folder / "circle.npz" / "below a file", judge="1")
+    measure_real(folder, CLASSES, count=COUNT, judge=recognizer, cache=nowhere)
 
 
 def test_the_command_overwrites_nothing_unasked(command, tmp_path):
     out = tmp_path / "report.json"
     out.write_text("mine")
     with pytest.raises(ValueError, match="exists already"):
-        command("--classes", "all", "--out", str(out))
+        command("--out", str(out))
     with pytest.raises(ValueError, match="is not a folder"):
-        command("--classes", "all", "--out", str(tmp_path / "nowhere" / "report.json"))
+        command("--out", str(tmp_path / "nowhere" / "report.json"))
     assert out.read_text() == "mine"
     command("--classes", "circle", "--out", str(out), "--force")
     assert json.loads(out.read_text())["classes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --data DIR to measure, or --from JSON"),
+        (["--data", "x", "--from", "y"], "give --data DIR to measure, or --from JSON"),
+        (["--from", "x", "--sheet", "y.png"], "--sheet needs drawings"),
+        (["--from", "x", "--plot", "y.pdf"], "must end in .svg or .png"),
+        (["--data", "x", "--count", "many"], "'many' is no whole number from 0"),
+        (["--data", "x", "--seeds", "1,2,1"], "names a seed twice"),
+        (["--data", "x", "--protocol", "long"], "invalid choice: 'long'"),
+        (["--data", "x", "--stepz", "4"], "unrecognized arguments: --stepz"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("sketch_core: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (["pace=1,2"], "cannot sweep 'pace=1,2'"),
+        (["steps"], "cannot sweep 'steps'"),
+        (["steps=4,x"], "'steps=4,x' holds no int"),
+        (["steps=4", "steps=5"], "steps is swept twice"),
+    ],
+)
+def test_a_sweep_that_cannot_be_read_is_said_in_a_sentence(grid, message):
+    with pytest.raises(ValueError, match=message):
+        settings_grid(grid)
+
+
+def test_files_that_are_no_reports_are_refused(tmp_path):
+    for text in ("{}", "[]", "no json", '{"runs": []}', '{"runs": [1]}', '{"runs": 7}'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(DataError, match="is no report of `evaluate --out`"):
+            read_runs(tmp_path / "x.json")
+    with pytest.raises(DataError, match="cannot read"):
+        read_runs(tmp_path / "missing.json")
+
+
+def test_too_few_drawings_for_half_samples_are_refused(drawings, real):
+    sketches = [s for name in CLASSES for s in drawings["test"][name]]
+    with pytest.raises(ValueError, match="60 drawings and 1 half samples, wanted 24 and 2"):
+        compare(sketches, real, resamples=1)
+
+
+def test_seeds_are_averaged_where_sets_are_compared_and_pooled_elsewhere(drawings, real):
+    first = [drawings["valid"][name][i] for name in CLASSES for i in range(COUNT)]
+    second = [drawings["train"][name][i] for name in CLASSES for i in range(COUNT)]
+    one, two = compare(first, real), compare(second, real)
+    both = compare(first + second, real, seeds=2)
+    for name in ("fid", "kid", "precision", "recall", "density", "coverage"):
+        assert both[name]["of_seeds"] == pytest.approx([one[name]["fake"], two[name]["fake"]])
+        assert both[name]["fake"] == pytest.approx((one[name]["fake"] + two[name]["fake"]) / 2)
+        assert both[name]["floor"] == one[name]["floor"]
+    assert both["top1"]["fake"] == pytest.approx((one["top1"]["fake"] + two["top1"]["fake"]) / 2)
+    assert both["strokes"]["fake"] == pytest.approx((one["strokes"]["fake"] + two["strokes"]["fake"]) / 2)
+    with pytest.raises(ValueError, match="got 120 drawings, wanted 180, .* 3 times"):
+        compare(first + second, real, seeds=3)
+
+
+def test_folds_follow_mean_points(drawings, real):
+    folds = [fold_of(points) for points in (39.9, 40, 100, 100.1)]
+    assert folds == ["simple", "moderate", "moderate", "complex"]
+    points = np.array([30.0, 60.0, 150.0])
+    split = replace(real, mean_points=points)
+    sketches = [s for name in CLASSES for s in drawings["valid"][name]]
+    folds = compare(sketches, split)["folds"]
+    assert [(f["fold"], f["classes"], f["mean_points"]) for f in folds] == [
+        ("simple", 1, 30.0),
+        ("moderate", 1, 60.0),
+        ("complex", 1, 150.0),
+    ]
+    for fold in folds:
+        assert fold["fid"]["fake"] == pytest.approx(fold["fid"]["floor"])
+    assert compare(sketches, replace(real, mean_points=points * 0 + 50))["folds"][0]["fid"][
+        "fake"
+    ] == pytest.approx(compare(sketches, real)["fid"]["fake"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gudhi") is None, reason="gudhi is not installed")
+def test_the_geometry_score_of_valid_drawings_is_the_floor(drawings, real):
+    sketches = [s for name in CLASSES for s in drawings["valid"][name]]
+    found = compare(sketches, real, geometry=2)["geometry"]
+    assert found["fake"] == pytest.approx(found["floor"])
+    assert found["runs"] == 2

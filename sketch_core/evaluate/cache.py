@@ -1,0 +1,76 @@
+"""Features of the training drawings, kept on disk: to measure all of them takes longer than to draw.
+
+A file is named by the sha256 of everything it follows from: the class's drawings, the judge's weights, the
+code that turns drawings into pictures, the size of the pictures. Whatever changes, another name is looked
+for; nothing is ever wrong, only superfluous. A file that cannot be read is made anew, a folder that cannot
+be written is done without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from .. import raster, recognizer, strokes
+from ..data import dataset
+from ..data.records import replacing
+from ..hub import sha256_of
+from ..models import sketch_classifier
+
+CODE = (strokes, raster, recognizer, sketch_classifier, dataset)  # what decides features and pictures
+
+
+class FeatureCache:
+    """Features (n, D) float32 and pictures (n, P) uint8 of a file's training drawings, as one judge sees.
+
+    folder  where they are kept;  judge  sha256 of its weights;  picture  size and line of the pictures.
+    """
+
+    def __init__(self, folder: str | Path, *, judge: str, picture: tuple[float, ...] = ()) -> None:
+        self.folder, self.judge, self.picture = Path(folder), judge, picture
+
+    def find(self, drawings: Path) -> tuple[np.ndarray, np.ndarray] | None:
+        path = self._path(drawings)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                features, pictures = file["features"], file["pictures"]
+        except (OSError, ValueError, KeyError, EOFError):  # not there, or damaged
+            return None
+        sound = features.dtype == np.float32 and pictures.dtype == np.uint8 and len(features) == len(pictures)
+        return (features, pictures) if sound else None
+
+    def keep(self, drawings: Path, features: np.ndarray, pictures: np.ndarray) -> None:
+        path = self._path(drawings)
+        buffer = io.BytesIO()
+        np.savez(buffer, features=features, pictures=pictures)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(buffer.getbuffer())
+        except (OSError, ValueError):  # a full disk, a folder of somebody else
+            return
+
+    def _path(self, drawings: Path) -> Path:
+        facts = [file_sha256(drawings), self.judge, *self.picture, *map(_code, CODE)]
+        return self.folder / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.npz"
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, read once as long as it does not change."""
+    stat = path.stat()
+    return _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, modified: int) -> str:
+    return sha256_of(Path(path))
+
+
+def _code(module) -> str:
+    """The text of a module; its newlines do not count."""
+    return hashlib.sha256(Path(module.__file__).read_text("utf-8").encode()).hexdigest()
