@@ -35,6 +35,7 @@ class Metadata:
     lengths    per class, how many training drawings had 0, 1, 2 ... points; empty where that means nothing.
     training   steps, drawings seen, seconds.
     figures    what was measured of these weights.
+    source, source_sha256  the checkpoint that they were converted from.
     """
 
     format_version: str
@@ -49,6 +50,8 @@ class Metadata:
     command: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    source_sha256: str = ""
 
 
 JSON_FIELDS = ("config", "scale", "classes", "lengths", "training", "figures")
@@ -180,7 +183,7 @@ def read_file_metadata(path: Path) -> Metadata:
 
 def _sound(m: Metadata) -> dict[str, bool]:
     """Whether fields of metadata are what `Metadata` says."""
-    texts = (m.architecture, m.trained_on, m.license, m.attribution, m.command)
+    texts = (m.architecture, m.trained_on, m.license, m.attribution, m.command, m.source, m.source_sha256)
     counts = [n for row in m.lengths for n in row]
     return {
         "a text": all(isinstance(text, str) for text in texts),

@@ -280,7 +280,7 @@ def test_the_weights_say_all_about_themselves(data, tmp_path):
     run = train(config(data, tmp_path / "run", steps=2, extra=str(extra), drop=0.0))
     found = read_metadata(tmp_path / "run/weights.safetensors")
     empty = {name for name in Metadata.__dataclass_fields__ if not getattr(found, name)}
-    assert empty == {"figures"}  # `evaluate` measures them
+    assert empty == {"figures", "source", "source_sha256"}  # `evaluate` measures; nothing was converted
     assert found.architecture == "stroke_transformer"
     assert found.config == dataclasses.asdict(run.network.config)
     assert found.scale == pytest.approx(run.train.scale())
