@@ -16,13 +16,13 @@ from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassif
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
 from sketch_core.recognizer import Recognizer, load_recognizer
 from sketch_core.strokes import Sketch, sketch_to_stroke3
+from sketch_core.train.classifying import validation_figures
 from sketch_core.train.recognizer import (
     RecognizerTraining,
-    Run,
     jitter_pictures,
     main,
+    raster_run,
     train_recognizer,
-    validation_figures,
     vary_sketch,
 )
 from sketch_core.weight_file import write_weights
@@ -177,7 +177,7 @@ def test_half_precision_networks_are_brought_to_full():
 
 
 def test_training_learns_without_a_test_split(folder):
-    training = RecognizerTraining(seconds=3, batch=32, versions=2, validate_every=60, lr=5e-3, ema=0.9)
+    training = RecognizerTraining(steps=60, batch=32, versions=2, validate_every=60, lr=5e-3, ema=0.9)
     network, figures, classes = train_recognizer(folder, TINY, training)
     assert classes == sorted(NAMES)
     assert figures["macro_top1"] > 0.9
@@ -191,28 +191,28 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
     training = RecognizerTraining(seconds=100, batch=8)
     rng = np.random.default_rng(2)
     batches = [(torch.rand(8, 1, 16, 16), torch.from_numpy(rng.integers(3, size=8))) for _ in range(4)]
-    whole, first, second = (Run(replace(TINY, dropout=0.0), training) for _ in range(3))
+    whole, first, second = (raster_run(replace(TINY, dropout=0.0), training) for _ in range(3))
     for run in (whole, first):
         for i in range(2):
             run.elapsed = 10.0 * i
-            run.learn(*batches[i])
+            run.learn(batches[i][:1], batches[i][1])
     torch.save(first.state(), tmp_path / "run.pt")
     second.resume(tmp_path / "run.pt")
     for run in (whole, second):
         for i in range(2, 4):
             run.elapsed = 10.0 * i
-            run.learn(*batches[i])
+            run.learn(batches[i][:1], batches[i][1])
     assert second.step == whole.step == 4
     for a, b in zip(whole.average.state_dict().values(), second.average.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="checkpoint of another network"):
-        Run(replace(TINY, stem=9), training).resume(tmp_path / "run.pt")
+        raster_run(replace(TINY, stem=9), training).resume(tmp_path / "run.pt")
 
 
 def test_the_command_writes_weights_that_say_where_they_come_from(folder, tmp_path):
     out, checkpoint = tmp_path / "r.safetensors", tmp_path / "run.pt"
     config = {k: v for k, v in asdict(TINY).items() if k != "classes"}
-    command = ["--data", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--seconds", "0.5"]
+    command = ["--data", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--steps", "3"]
     command += ["--config", json.dumps(config), "--training", '{"batch": 16, "versions": 1}']
     assert main(command) == 0
     assert checkpoint.exists()
@@ -234,7 +234,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     write_weights(
         tmp_path / "unet.safetensors", StrokeUNet(config), {"classes": ["cat"]}, dtype=torch.bfloat16
     )
-    with pytest.raises(ValueError, match="holds a stroke_unet, wanted a sketch_classifier"):
+    with pytest.raises(
+        ValueError, match="holds a stroke_unet, wanted a sketch_classifier or a stroke_classifier"
+    ):
         load_recognizer(tmp_path / "unet.safetensors")
 
 
@@ -271,8 +273,30 @@ def test_validation_figures_are_by_drawing_and_by_class():
 
 
 def test_a_training_that_cannot_run_is_refused():
-    with pytest.raises(ValueError, match="Give a time and a rate above 0"):
-        RecognizerTraining(seconds=0)
+    for options, complaint in (
+        ({"seconds": 0}, "seconds 0 and steps 0: the training would never end. Give one of them"),
+        ({"steps": -1}, "steps -1: the training would never end"),
+        ({"steps": 1, "batch": 1}, "Give a batch of 2 or more and a rate above 0"),
+        ({"steps": 1, "lr": 0.0}, "lr 0.0 is out of range"),
+        ({"steps": 1, "versions": 0}, "versions is 0, wanted 1 or more"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            RecognizerTraining(**options)
+
+
+def test_a_malformed_command_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--data", "x", "--out", "y", "--colour", "red"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sketch_core: unrecognized arguments: --colour red. See")
+    assert said.count("\n") == 1
+
+
+def test_two_trainings_of_the_same_steps_are_the_same(folder):
+    training = RecognizerTraining(steps=4, batch=16, versions=1)
+    first, second = (train_recognizer(folder, TINY, training)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 EMBEDDED = Path(__file__).parent.parent / "sketch_core/weights/sketch_classifier.quickdraw345.safetensors"

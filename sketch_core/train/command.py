@@ -23,10 +23,17 @@ INTERRUPTED = 130  # exit status
 
 def main(argv: list[str]) -> int:
     """Trains, and returns the exit status: 0 when the budget is spent, 130 when stopped before and saved."""
-    if argv[:1] == ["recognizer"]:
-        from .recognizer import main as train_recognizer
-
-        return train_recognizer(argv[1:])
+    match argv[:1]:
+        case ["recognizer"]:
+            from .recognizer import main as other
+        case ["stroke-recognizer"]:
+            from .stroke_recognizer import main as other
+        case ["shortcut"]:
+            from .shortcut import main as other
+        case _:
+            other = None
+    if other is not None:
+        return other(argv[1:])
     config = TrainConfig(**vars(parser().parse_args(argv)))
     with Interrupt() as interrupt, Progress() as progress:
         trainer = train(config, on_step=progress, draw_sheet=draw_sheet, stop=interrupt)
@@ -50,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="python -m sketch_core train",
         description="Train a denoiser on stroke files, or go on with the checkpoint that --out holds. "
-        "`train recognizer --help`: train the recognizer.",
+        "`train recognizer`, `train stroke-recognizer` and `train shortcut` train the other networks.",
     )
     comments = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
     for option in dataclasses.fields(TrainConfig):
