@@ -131,13 +131,9 @@ class Downloads:
 downloads = Downloads(lambda download: host.push(EVENT, download.report()))
 
 
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB" if size >= 9.5e6 else f"{size / 1e6:.1f} MB"
-
-
 def progress_text(done: int, total: int | None) -> str:
-    if total is None:
-        return f"Downloading, {megabytes(done)} so far" if done else "Downloading"
-    number, unit = megabytes(total).split(" ")
-    digits = len(number.partition(".")[2])
-    return f"Downloading {done / 1e6:.{digits}f} of {number} {unit}"
+    from ..sketch_core.hub import readable_size
+
+    if not done:
+        return "Downloading"
+    return f"Downloading {readable_size(done)}" + (f" of {readable_size(total)}" if total else "")

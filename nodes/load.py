@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from . import host
-from .downloads import Cancelled, Fetch, downloads, megabytes, progress_text
-from .wires import Model, io, schema
+from .downloads import Cancelled, Fetch, downloads, progress_text
+from .wires import Model, advanced, io, schema
 
 EMBEDDED = "default"  # the name by which the library knows the model that comes with the pack
 MARK = re.compile(r" \(download[^()]*\)$")
@@ -24,7 +24,9 @@ PAUSE = 0.1  # seconds between two looks at a download and at whether the user h
 
 def marked(name: str, size: int | None) -> str:
     """How a model that is not here yet is listed."""
-    return f"{name} (download {megabytes(size)})" if size else f"{name} (download)"
+    from ..sketch_core.hub import readable_size
+
+    return f"{name} (download {readable_size(size)})" if size else f"{name} (download)"
 
 
 def bare(choice: str) -> str:
@@ -211,18 +213,49 @@ class LoadFromHub(io.ComfyNode):
                     tooltip="Which version: a commit (40 digits), a tag or a branch. Empty: the one that is "
                     "here, or if none is, the newest.",
                 ),
+                advanced(
+                    io.Float.Input(
+                        "scale",
+                        default=0.0,
+                        min=0.0,
+                        max=1000.0,
+                        step=0.1,
+                        optional=True,
+                        tooltip="For a .pt: canvas units per model unit, the number that its training "
+                        "divided by. 0: one with which drawings are about as large as people's.",
+                    )
+                ),
+                advanced(
+                    io.String.Input(
+                        "class_name",
+                        default="",
+                        optional=True,
+                        tooltip="For a .pt: what it draws, as Sketch Sampler will call it. Empty: 'sketch'.",
+                    )
+                ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model, for Sketch Sampler.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, repo_id: str, filename: str, revision: str = "") -> io.NodeOutput:
+    def execute(
+        cls, repo_id: str, filename: str, revision: str = "", scale: float = 0.0, class_name: str = ""
+    ) -> io.NodeOutput:
         from ..sketch_core import hub, knitter
 
-        wanted = (repo_id.strip(), filename.strip(), revision.strip() or None)
-        fetch = functools.partial(hub.fetch_from_hub, *wanted, folders=host.model_folders())
-        name = "/".join(wanted[:2]) + (f" at {wanted[2]}" if wanted[2] else "")
+        wanted = [text.strip() for text in (repo_id, filename, revision, class_name)]
+        repo_id, filename, revision, label = wanted
+        fetch = functools.partial(
+            hub.fetch_from_hub,
+            repo_id,
+            filename,
+            revision or None,
+            folders=host.model_folders(),
+            scale=scale or None,
+            label=label or None,
+        )
+        name = " ".join(filter(None, [f"{repo_id}/{filename}", revision, f"{scale or ''}", label]))
         path = fetched(name, fetch, cls.hidden.unique_id)
         return io.NodeOutput(host.manage(lambda: knitter.load(path)))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class Host:
         return sorted(path.name for path in (self.base / "models" / name).iterdir())
 
     def get_full_path(self, name, file) -> str | None:
-        path = self.base / "models" / name / file
+        path = self.base / "models" / name / os.path.relpath(os.path.join("/", file), "/")
         return str(path) if path.is_file() else None
 
     def annotated_filepath(self, name) -> tuple[str, str | None]:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 # Saved workflows keep widgets by position: a list here may only grow at its end.
 INPUTS = {
     "SK_LoadModel": ["model"],
-    "SK_LoadFromHub": ["repo_id", "filename", "revision"],
+    "SK_LoadFromHub": ["repo_id", "filename", "revision", "scale", "class_name"],
     "SK_Schedule": ["schedule"],
     "SK_Sampler": [
         *("model", "schedule", "class_name", "count", "seed", "steps", "guidance", "sampler", "detail"),

@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-ROOT = Path(__file__).parents[1]
+from tests.stand_in_hub import LARGE, SOON, stand_in_hub
+
 ROUTE = "/sketchknitter/weights"
-LARGE, SOON = "stroke_transformer.large", "stroke_transformer.soon"
-HUB = {"kind": "hub", "repo_id": "someone/sketches", "filename": "large.safetensors", "revision": "0" * 40}
 
 
 @pytest.fixture
 def fetching(pack, tmp_path, monkeypatch):
-    """A manifest with a model to download and one not published, and a fetch that waits for `go`."""
-    manifest = json.loads((ROOT / "weights_manifest.json").read_text("utf-8"))
-    entry = next(e for e in manifest.values() if isinstance(e, dict) and e.get("for") == "draw")
-    manifest[LARGE] = entry | {"source": HUB, "published": True, "bytes": 48_000_000}
-    manifest[SOON] = entry | {"source": None, "published": False}
-    file = tmp_path / "weights_manifest.json"
-    file.write_text(json.dumps(manifest))
-    monkeypatch.setattr(pack.part("sketch_core.manifest"), "manifest_path", lambda: file)
-    state = SimpleNamespace(go=threading.Event(), asked=[], error=None)
-
-    def fetch(name, *, folders=(), on_progress=None):
-        state.asked.append(name)
-        while not state.go.wait(0.01):
-            on_progress(SimpleNamespace(name=name, done=12_000_000, total=48_000_000))
-        if state.error:
-            raise state.error
-        path = Path(folders[0], f"{name}.safetensors")
-        path.write_bytes(b"weights")
-        return path
-
-    monkeypatch.setattr(pack.part("sketch_core.hub"), "fetch_weights", fetch)
-    yield state
-    state.go.set()
+    with stand_in_hub(pack, monkeypatch, tmp_path) as state:
+        yield state
 
 
 def asking(pack, questions):
@@ -74,7 +49,7 @@ def test_what_is_here_is_listed(pack, fetching):
     states = {name: found[name]["state"] for name in (LARGE, SOON, "stroke_transformer.quickdraw345")}
     assert states == {LARGE: "missing", SOON: "unpublished", "stroke_transformer.quickdraw345": "bundled"}
     assert found["stroke_transformer.quickdraw345"]["aliases"] == ["default"]
-    assert found[LARGE]["bytes"] == 48_000_000
+    assert found[LARGE]["bytes"] == fetching.bytes
     assert found[LARGE]["license"] == "CC-BY-4.0"
     assert found[LARGE]["download"] is None
     assert str(pack.host.base) not in json.dumps(found)  # where it lies is nobody's business
@@ -87,12 +62,12 @@ def test_a_download_starts_once_is_told_and_ends(pack, fetching):
             assert reply.status == 200
             assert (await reply.json())["download"]["state"] == "downloading"
         entry = await until(client, LARGE, lambda entry: entry["download"]["done"])
-        assert entry["download"]["total"] == 48_000_000
+        assert entry["download"]["total"] == fetching.bytes
         fetching.go.set()
         return await until(client, LARGE, lambda entry: entry["state"] == "here")
 
     assert asking(pack, questions)["download"] is None
-    assert fetching.asked == [LARGE]
+    assert fetching.asked == [(LARGE,)]
     events = [data for event, data in pack.host.pushed if event == "sketchknitter.download"]
     assert [data["state"] for data in (events[0], events[-1])] == ["downloading", "done"]
     assert {data["name"] for data in events} == {LARGE}
@@ -111,7 +86,7 @@ def test_cancel_ends_it_and_it_can_be_started_again(pack, fetching):
         return await until(client, LARGE, lambda entry: entry["state"] == "here")
 
     asking(pack, questions)
-    assert fetching.asked == [LARGE, LARGE]
+    assert fetching.asked == [(LARGE,), (LARGE,)]
 
 
 def test_a_failure_is_kept_until_the_next_try(pack, fetching):

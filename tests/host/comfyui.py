@@ -67,14 +67,15 @@ class Run:
 class ComfyUI:
     """One running server."""
 
-    def __init__(self, path: Path, python: str, base: Path) -> None:
+    def __init__(self, path: Path, python: str, base: Path, *, pack: Path = ROOT, **environment: str) -> None:
+        """pack         the folder to link; environment  variables of the server."""
         self.version = version(path)
         self.base = base
         for folder in ("custom_nodes", "input", "output", "models/sketch_models", "temp", "user/default"):
             (base / folder).mkdir(parents=True)
         settings = {"Comfy.TutorialCompleted": True}  # or the first visit begins with a dialog
         (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(settings))
-        (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
+        (base / "custom_nodes" / PACK).symlink_to(pack, target_is_directory=True)
         (base / "custom_nodes" / "probe").symlink_to(
             Path(__file__).parent / "probe", target_is_directory=True
         )
@@ -91,7 +92,13 @@ class ComfyUI:
                 cwd=path,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={
+                    **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+                    "OMP_NUM_THREADS": "1",
+                    "SKETCHKNITTER_CACHE": str(base / "cache"),
+                    "HF_HOME": str(base / "huggingface"),
+                    **environment,
+                },
             )
 
     @property
