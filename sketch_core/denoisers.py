@@ -51,6 +51,10 @@ class Condition:
     length: Tensor
     known: Known | None = None
 
+    def to(self, device: torch.device) -> Condition:
+        known = Known(*(part.to(device) for part in self.known)) if self.known is not None else None
+        return Condition(self.label.to(device), self.length.to(device), known)
+
     def rows(self, which: Tensor) -> Condition:
         which = which.to(self.label.device)
         known = Known(*(part[which] for part in self.known)) if self.known is not None else None

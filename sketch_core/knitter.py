@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from . import samplers
-from .denoisers import Condition, bind
+from .denoisers import Condition, Denoise, Prediction, bind
 from .hub import find_weights, load_weights, sha256_of
 from .pen import decode_pen
 from .samplers import SAMPLERS, Step
@@ -194,7 +194,32 @@ class SketchModel:
         generators = [sketch_generator(seed, index) for _, index in wanted]
         drawn = [self.draw_length(label, g) for (label, _), g in zip(wanted, generators, strict=True)]
         length = torch.tensor([detail or n for n in drawn])  # with or without detail, the noise is the same
-        N, device = int(length.max()), self.device
+        told = Condition(torch.tensor([label for label, _ in wanted]), length)
+        found = self.walk(told, generators, stride, sampler=sampler, guidance=guidance, on_step=on_step)
+        return found.points, found.pen, length, found.calls
+
+    def walk(
+        self,
+        told: Condition,
+        generators: Sequence[torch.Generator],
+        stride: Stride,
+        *,
+        sampler: str = DEFAULTS["sampler"],
+        guidance: float = DEFAULTS["guidance"],
+        points: Tensor | None = None,
+        start: float = 1.0,
+        around: Callable[[Denoise], Denoise] | None = None,
+        on_step: Callable[[Emerging], None] | None = None,
+    ) -> Prediction:
+        """One batch of B sketches, from noise to clean drawings: points (B, N, 2), pen logits (B, N, 3).
+
+        told        what each sketch is told; this and the result are on the CPU.
+        generators  one a sketch: all the noise that it sees.
+        points      (B, N, 2) model units; the walk begins with these noised to t = `start`, not in noise.
+        around      a denoiser in, a denoiser out: what is held, where it is pulled to.
+        """
+        length, device = told.length, self.device
+        N = int(length.max())
 
         def noise(like: Tensor, active: Tensor) -> Tensor:
             out = torch.zeros(len(active), N, 2)
@@ -203,21 +228,25 @@ class SketchModel:
                 out[row, :n] = torch.randn(n, 2, generator=generators[i])
             return out.to(like)
 
-        x = noise(torch.zeros(1, device=device), torch.arange(len(wanted)))
-        condition = Condition(torch.tensor([label for label, _ in wanted], device=device), length.to(device))
         alpha_bar = ALPHA_BARS[self.network.config.schedule]
-        denoise = bind(self.network, condition, alpha_bar, guidance=guidance, interval=GUIDED)
+        x = noise(torch.zeros(1, device=device), torch.arange(len(length)))
+        if points is not None:
+            level = float(alpha_bar(torch.tensor([start])))
+            x = level**0.5 * points.to(x) + (1 - level) ** 0.5 * x
+        denoise = bind(self.network, told.to(device), alpha_bar, guidance=guidance, interval=GUIDED)
+        if around is not None:
+            denoise = around(denoise)
 
         def callback(step: Step) -> None:
-            told = [self._name(wanted[i][0]) for i in step.active.tolist()]
-            on_step(Emerging(**vars(step), length=length[step.active], labels=tuple(told)))
+            names = tuple(self._name(int(told.label[i])) for i in step.active)
+            on_step(Emerging(**vars(step), length=length[step.active], labels=names))
 
-        heard = callback if on_step is not None else None
+        options = {"start": start, "callback": callback if on_step is not None else None}
         if sampler == "ddpm":
-            found = samplers.sample_ddpm(denoise, x, alpha_bar, stride, noise, callback=heard)
+            found = samplers.sample_ddpm(denoise, x, alpha_bar, stride, noise, **options)
         else:
-            found = SAMPLERS[sampler](denoise, x, alpha_bar, stride, callback=heard)
-        return found.points.cpu(), found.pen.cpu(), length, found.calls
+            found = SAMPLERS[sampler](denoise, x, alpha_bar, stride, **options)
+        return Prediction(found.points.cpu(), found.pen.cpu(), found.calls)
 
     def draw_length(self, label: int, generator: torch.Generator) -> int:
         """A number of points, drawn from the class's own histogram; without a class, from that of all."""

@@ -49,14 +49,20 @@ OnStep = Callable[[Step], None]
 
 @torch.no_grad()
 def sample_ddim(
-    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+    denoise: Denoise,
+    x: Tensor,
+    alpha_bar: AlphaBar,
+    stride: Stride,
+    *,
+    start: float = 1.0,
+    callback: OnStep | None = None,
 ) -> Prediction:
     """DDIM (Song et al., 2021, arXiv:2010.02502), deterministic.
 
-    x        (B, N, 2)  standard normal noise, at t = 1.
+    x        (B, N, 2)  standard normal noise, or a drawing noised to t = `start`.
     returns  points (B, N, 2) and pen logits (B, N, 3) at t = 0.
     """
-    walk = _Walk(x)
+    walk = _Walk(x, start)
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
@@ -75,13 +81,14 @@ def sample_ddpm(
     stride: Stride,
     noise: Noise,
     *,
+    start: float = 1.0,
     callback: OnStep | None = None,
 ) -> Prediction:
     """DDPM (Ho et al., 2020, arXiv:2006.11239), ancestral, for strides of any length.
 
     Between t and s the posterior q(x_s | x_t, x_0) is Eq. 7 with alpha = ᾱ(t) / ᾱ(s); its variance is β̃.
     """
-    walk = _Walk(x)
+    walk = _Walk(x, start)
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
@@ -96,7 +103,13 @@ def sample_ddpm(
 
 @torch.no_grad()
 def sample_heun(
-    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+    denoise: Denoise,
+    x: Tensor,
+    alpha_bar: AlphaBar,
+    stride: Stride,
+    *,
+    start: float = 1.0,
+    callback: OnStep | None = None,
 ) -> Prediction:
     """Heun's method on the probability-flow ODE, deterministic; two calls a step, one for the last.
 
@@ -105,7 +118,7 @@ def sample_heun(
     arXiv:2211.01095, Proposition 4.1), finite at t = 1; Euler's method on it is DDIM. At t = 0 it is w that
     is infinite, so the last step is Euler's.
     """
-    walk = _Walk(x)
+    walk = _Walk(x, start)
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
@@ -122,7 +135,13 @@ def sample_heun(
 
 @torch.no_grad()
 def sample_dpmpp_2m(
-    denoise: Denoise, x: Tensor, alpha_bar: AlphaBar, stride: Stride, *, callback: OnStep | None = None
+    denoise: Denoise,
+    x: Tensor,
+    alpha_bar: AlphaBar,
+    stride: Stride,
+    *,
+    start: float = 1.0,
+    callback: OnStep | None = None,
 ) -> Prediction:
     """DPM-Solver++(2M) (Lu et al., 2022, arXiv:2211.01095, Algorithm 2), deterministic; one call a step.
 
@@ -130,7 +149,7 @@ def sample_dpmpp_2m(
     half log-SNR is infinite) and the last are first order, which is DDIM. Strides may differ as they like;
     one of more than four times the one before is extrapolated no farther than that.
     """
-    walk = _Walk(x)
+    walk = _Walk(x, start)
     before, at = torch.zeros_like(x), torch.full((len(x),), -torch.inf, dtype=torch.float64)
     while len(walk.active):
         step = walk.look(denoise, callback)
@@ -167,9 +186,11 @@ def _noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
 class _Walk:
     """Where every sketch is; finished ones leave the batch and are put back in their place at the end."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, start: float) -> None:
+        if not 0 < start <= 1:
+            raise ValueError(f"start is {start}, wanted a time above 0 and at most 1, which is pure noise.")
         self.x, self.index = x, 0
-        self.t = torch.ones(len(x), dtype=torch.float64)
+        self.t = torch.full((len(x),), start, dtype=torch.float64)
         self.active = torch.arange(len(x))
         self.points = torch.zeros_like(x)
         self.pen = x.new_zeros(*x.shape[:2], 3)

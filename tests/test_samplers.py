@@ -310,6 +310,23 @@ def test_equal_strides_are_the_uniform_placement(sample):
     assert torch.equal(placed.calls, constant.calls)
 
 
+@pytest.mark.parametrize("sample", [ddim, heun])
+def test_a_walk_that_starts_on_the_way_is_the_rest_of_the_whole_one(sample):
+    whole, seen = normal(2, 3, 2), []
+    end = sample(gaussian(alpha_bar_cosine), whole, uniform(10), callback=seen.append)
+    middle = next(step for step in seen if abs(float(step.t[0]) - 0.6) < 1e-9)
+    rest = sample(gaussian(alpha_bar_cosine), middle.x, uniform(10), start=float(middle.t[0]))
+    torch.testing.assert_close(rest.points, end.points, rtol=0, atol=1e-12)
+    assert rest.calls.tolist() == calls(sample, 6, 6)
+
+
+@every
+@pytest.mark.parametrize("start", [0.0, -0.1, 1.5])
+def test_a_start_outside_the_walk_is_refused(sample, start):
+    with pytest.raises(ValueError, match="wanted a time above 0 and at most 1"):
+        sample(gaussian(alpha_bar_cosine), normal(2, 3, 2), uniform(3), start=start)
+
+
 @every
 def test_a_sketch_that_finishes_early_changes_no_other(sample):
     x = normal(5, 4, 2, dtype=torch.float32)
