@@ -83,6 +83,11 @@ class SketchModel:
         return float(self.metadata.scale)
 
     @property
+    def longest(self) -> int:
+        """Points of the longest drawings that the model was trained on."""
+        return self.lengths.shape[1] - 1
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
@@ -161,7 +166,7 @@ class SketchModel:
         if not names:
             raise ValueError("no class was given, wanted at least one name. Give None for any class.")
         labels = [self.label(name) for name in names]
-        self._check(count, start, seed, sampler, guidance, detail, batch_size)
+        self.check(count, start, seed, sampler, guidance, detail, batch_size)
         stride = self.placement(schedule, steps)
         wanted = [(label, index) for label in labels for index in range(start, start + count)]
         parts = []
@@ -270,7 +275,7 @@ class SketchModel:
     def _name(self, label: int) -> str | None:
         return self.classes[label] if label < len(self.classes) else None
 
-    def _check(
+    def check(
         self,
         count: int,
         start: int,
@@ -280,7 +285,7 @@ class SketchModel:
         detail: int | None,
         batch_size: int,
     ) -> None:
-        longest = self.lengths.shape[1] - 1
+        """Refuses settings of a run in one sentence."""
         whole = {
             "count": count,
             "start": start,
@@ -301,9 +306,9 @@ class SketchModel:
             raise ValueError(f"unknown sampler {sampler!r}. Known: {', '.join(SAMPLERS)}.")
         if not 0 <= guidance <= 100:
             raise ValueError(f"guidance is {guidance}, wanted 0 to 100. 1 is none, 3 a good start.")
-        if detail is not None and not 2 <= detail <= longest:
+        if detail is not None and not 2 <= detail <= self.longest:
             raise ValueError(
-                f"detail is {detail}, wanted 2 to {longest} points: the model saw no longer drawings."
+                f"detail is {detail}, wanted 2 to {self.longest} points: the model saw no longer drawings."
             )
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, wanted at least 1.")

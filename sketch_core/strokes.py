@@ -190,10 +190,10 @@ def simplify(sketch: Sketch, epsilon: float = 2.0) -> Sketch:
     """
     if not epsilon >= 0:
         raise ValueError(f"epsilon is {epsilon:g}, wanted a distance of 0 or more in canvas units.")
-    return replace(sketch, strokes=tuple(stroke[_keep(stroke, epsilon)] for stroke in sketch.strokes))
+    return replace(sketch, strokes=tuple(stroke[kept_by_simplifying(stroke, epsilon)] for stroke in sketch.strokes))
 
 
-def _keep(stroke: np.ndarray, epsilon: float) -> np.ndarray:
+def kept_by_simplifying(stroke: np.ndarray, epsilon: float) -> np.ndarray:
     """(n,) bool, the points that Ramer–Douglas–Peucker keeps; iterative, so long strokes do not recurse."""
     points = stroke.astype(np.float64)
     keep = np.zeros(len(points), dtype=bool)

@@ -314,7 +314,7 @@ def test_equal_strides_are_the_uniform_placement(sample):
 def test_a_walk_that_starts_on_the_way_is_the_rest_of_the_whole_one(sample):
     whole, seen = normal(2, 3, 2), []
     end = sample(gaussian(alpha_bar_cosine), whole, uniform(10), callback=seen.append)
-    middle = next(step for step in seen if abs(float(step.t[0]) - 0.6) < 1e-9)
+    middle = [step for step in seen if abs(float(step.t[0]) - 0.6) < 1e-9][-1]  # heun looks ahead as well
     rest = sample(gaussian(alpha_bar_cosine), middle.x, uniform(10), start=float(middle.t[0]))
     torch.testing.assert_close(rest.points, end.points, rtol=0, atol=1e-12)
     assert rest.calls.tolist() == calls(sample, 6, 6)
