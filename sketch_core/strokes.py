@@ -190,7 +190,8 @@ def simplify(sketch: Sketch, epsilon: float = 2.0) -> Sketch:
     """
     if not epsilon >= 0:
         raise ValueError(f"epsilon is {epsilon:g}, wanted a distance of 0 or more in canvas units.")
-    return replace(sketch, strokes=tuple(stroke[kept_by_simplifying(stroke, epsilon)] for stroke in sketch.strokes))
+    strokes = (stroke[kept_by_simplifying(stroke, epsilon)] for stroke in sketch.strokes)
+    return replace(sketch, strokes=tuple(strokes))
 
 
 def kept_by_simplifying(stroke: np.ndarray, epsilon: float) -> np.ndarray:
