@@ -294,12 +294,19 @@ def evaluate(argv: list[str]) -> int | None:
     return evaluate_main(argv)
 
 
+def weights(argv: list[str]) -> int:
+    from .weights_command import main as weights_main
+
+    return weights_main(argv, Parser(prog="python -m sketch_core weights"), Progress)
+
+
 PASSED_ON = {
     "train": (
         "train a model on stroke files (`train recognizer`: the recognizer), see `train --help`",
         train,
     ),
     "evaluate": ("measure a model against real drawings, see `evaluate --help`", evaluate),
+    "weights": ("list, fetch, verify and publish weight files, see `weights --help`", weights),
 }
 
 

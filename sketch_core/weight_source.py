@@ -224,4 +224,7 @@ def by_hand(target: Target, folder: Path) -> str:
 def readable_size(count: int | None) -> str:
     if count is None:
         return "?"
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.{1 if unit != 'GB' else 2}f} {unit}"
+    return f"{count} bytes"

@@ -28,7 +28,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("svg",): set(),
     ("raster",): {"PIL"},
     ("soft_raster",): set(),
-    ("trace",): {"PIL", "skimage"},
+    ("trace",): {"PIL", "scipy", "skimage"},
     ("schedules",): set(),
     ("models",): set(),  # above denoisers.py, which turns each network's own words into one contract
     ("perceptual",): set(),
@@ -48,10 +48,13 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("hub",): set(),
     ("recognizer",): set(),
     ("knitter",): set(),
+    ("given",): set(),
+    ("redraw",): set(),
     ("rnn", "photo"): set(),
     ("evaluate",): {"PIL"},
     ("publish",): {"huggingface_hub"},
     ("train",): {"PIL"},
+    ("weights_command",): set(),
     ("__init__",): set(),
     ("__main__",): set(),
 }
