@@ -10,11 +10,19 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, load, render, routes, vector
+            from . import draw, edit, files, host, load, recognize, render, routes, vector
 
             host.add_model_folder()
             routes.register()
-            nodes = [*load.NODES, *draw.NODES, *render.NODES, *edit.NODES, *files.NODES, *vector.NODES]
+            nodes = [
+                *load.NODES,
+                *draw.NODES,
+                *render.NODES,
+                *edit.NODES,
+                *files.NODES,
+                *vector.NODES,
+                *recognize.NODES,
+            ]
             for node in nodes:
                 node.GET_SCHEMA()
             return nodes

@@ -1,4 +1,4 @@
-"""From a class name to strokes: Sketch Schedule, Sketch Sampler, Pen-State Decoder."""
+"""From a class name to strokes: Sketch Schedule and Shortcut, Sketch Sampler, Pen-State Decoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from . import host
@@ -20,6 +20,7 @@ ANY_CLASS = "(any)"
 FIRST_CLASS = "eye"  # what a new node draws: one of the classes with the most training drawings
 MAX_SEED = 2**64 - 1
 PREVIEWED = 16  # sketches in a live preview, at most
+TICKS = 1000  # of a progress bar, where nobody knows how many steps there will be
 
 
 class SketchSchedule(io.ComfyNode):
@@ -33,10 +34,11 @@ class SketchSchedule(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "schedule",
-                    options=["uniform", "quadratic"],
+                    options=["uniform", "quadratic", "logsnr"],
                     default="uniform",
                     tooltip="uniform: steps of equal size. quadratic: large ones in the noise, small ones "
-                    "near the end, where details are drawn.",
+                    "near the end, where details are drawn. logsnr: equal steps of the ratio of drawing to "
+                    "noise; made for dpmpp_2m.",
                 ),
             ],
             outputs=[
@@ -49,6 +51,57 @@ class SketchSchedule(io.ComfyNode):
     @classmethod
     def execute(cls, schedule: str) -> io.NodeOutput:
         return io.NodeOutput(schedule)
+
+
+class RecognizabilityShortcut(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SK_Shortcut",
+            display_name="Recognizability Shortcut",
+            category="sketch/draw",
+            description="Places the steps of Sketch Sampler by how recognizable the drawing is on its way.",
+            search_aliases=["r-shortcut", "fast", "schedule", "few steps"],
+            inputs=[
+                io.Combo.Input(
+                    "mode",
+                    options=["budget", "threshold"],
+                    default="budget",
+                    tooltip="budget: exactly the sampler's steps, placed where drawings become recognizable; "
+                    "costs nothing. threshold: each drawing jumps until it is recognizable, then goes in "
+                    "single steps; the sampler's steps do not count.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For mode threshold: recognizability from which single steps begin. Lower: "
+                    "earlier, slower. 1: jumps only.",
+                ),
+                io.Int.Input(
+                    "jump",
+                    default=50,
+                    min=1,
+                    max=1000,
+                    tooltip="For mode threshold: single steps that a jump skips over. The whole way is 1000.",
+                ),
+            ],
+            outputs=[
+                Schedule.Output(
+                    display_name="schedule",
+                    tooltip="For Sketch Sampler, which says on itself how many calls the drawings took.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, mode: str, threshold: float, jump: int) -> io.NodeOutput:
+        from ..sketch_core.knitter import SHORTCUT
+        from ..sketch_core.shortcut import Shortcut
+
+        return io.NodeOutput(SHORTCUT if mode == "budget" else Shortcut(threshold, jump))
 
 
 class SketchSampler(io.ComfyNode):
@@ -67,7 +120,8 @@ class SketchSampler(io.ComfyNode):
                 Schedule.Input(
                     "schedule",
                     optional=True,
-                    tooltip="From Sketch Schedule; uniform if nothing is connected.",
+                    tooltip="From Sketch Schedule or Recognizability Shortcut; uniform if nothing is "
+                    "connected.",
                 ),
                 io.Combo.Input(
                     "class_name",
@@ -89,8 +143,8 @@ class SketchSampler(io.ComfyNode):
                     default=18,
                     min=1,
                     max=1000,
-                    tooltip="Calls of the network from noise to drawing. More is slower and a little "
-                    "cleaner.",
+                    tooltip="Steps from noise to drawing, a call of the network each (heun: two). More is "
+                    "slower and a little cleaner.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -103,10 +157,11 @@ class SketchSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "sampler",
-                    options=["ddim", "ddpm"],
+                    options=["ddim", "ddpm", "heun", "dpmpp_2m"],
                     default="ddpm",
                     tooltip="ddpm: fresh noise at each step, more varied. ddim: no noise on the way, better "
-                    "with few steps.",
+                    "with few steps. dpmpp_2m: as ddim, and learns from its last step. heun: as ddim, and "
+                    "tries each step before taking it.",
                 ),
                 io.Int.Input(
                     "detail",
@@ -150,6 +205,7 @@ class SketchSampler(io.ComfyNode):
                     tooltip="Stroke points and pen logits, not yet cut into strokes: for Pen-State Decoder.",
                 )
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -173,6 +229,8 @@ class SketchSampler(io.ComfyNode):
         classes: str = "",
         preview: bool = True,
     ) -> io.NodeOutput:
+        from ..sketch_core import samplers
+
         names = [name.strip() for name in classes.split(",") if name.strip()] or [class_name]
         wanted = [None if name == ANY_CLASS else name for name in names]
         settings = {
@@ -183,23 +241,48 @@ class SketchSampler(io.ComfyNode):
             "detail": detail or None,
         }
         sketch_model = model.sketch_model
-        with host.running(model, total=steps) as tick:
-            on_step = follow(tick, sketch_model, steps, count * len(wanted), preview=preview)
+        looks = None if open_ended(schedule) else samplers.looks(sampler, steps)
+        with host.running(model, total=looks or TICKS) as tick:
+            on_step = follow(tick, sketch_model, looks, count * len(wanted), preview=preview)
             latent = sketch_model.sample(
                 wanted, count=count, start=start, seed=seed, on_step=on_step, **settings
             )
+        host.say(spent(latent.calls), cls.hidden.unique_id)
+        if looks is None:
+            settings = {**settings, "steps": None, "schedule": str(schedule)}
         return io.NodeOutput(dataclasses.replace(latent, settings={"model": sketch_model.name, **settings}))
 
 
-def follow(tick: Callable, sketch_model, steps: int, total: int, *, preview: bool) -> Callable:
-    """`on_step` for the library: how far a run of `total` sketches is, drawn in batches one after another."""
+def open_ended(schedule) -> bool:
+    """Whether a schedule takes as many steps as it likes."""
+    return not isinstance(schedule, str)
+
+
+def spent(calls: Sequence[float]) -> str:
+    """What drawings cost, for a person: '18 network calls a drawing', or from how many to how many."""
+    if not calls:
+        return ""
+    low, high, mean = min(calls), max(calls), sum(calls) / len(calls)
+    if low == high:
+        return f"{low:g} network calls a drawing"
+    return f"{low:g} to {high:g} network calls a drawing, {mean:.1f} on average"
+
+
+def follow(tick: Callable, sketch_model, looks: int | None, total: int, *, preview: bool) -> Callable:
+    """`on_step` for the library: how far a run of `total` sketches is, drawn in batches one after another.
+
+    looks  steps that the sampler will be heard of; None: nobody knows, so time tells, in TICKS.
+    """
     finished, batch = 0, 0
 
     def on_step(step) -> None:
         nonlocal finished, batch
         if step.index == 0:
             finished, batch = finished + batch, len(step.active)
-        done = (finished * steps + batch * min(step.index + 1, steps)) // total
+        if looks is None:
+            done = int((finished + batch - float(step.t.sum())) * TICKS) // total
+        else:
+            done = (finished * looks + batch * min(step.index + 1, looks)) // total
         tick(done, functools.partial(picture, sketch_model, step) if preview else None)
 
     return on_step
@@ -295,10 +378,15 @@ class PenStateDecoder(io.ComfyNode):
 
 def records(latent) -> list[dict]:
     """For each drawing of a latent what made it, under the names the command line uses."""
-    seeds = latent.seeds or [None] * len(latent)
+    seeds, calls = latent.seeds or [None] * len(latent), latent.calls or [None] * len(latent)
     return [
-        {**latent.settings, "class": label, **({} if made is None else {"seed": made[0], "index": made[1]})}
-        for label, made in zip(latent.labels, seeds, strict=True)
+        {
+            **latent.settings,
+            "class": label,
+            **({} if made is None else {"seed": made[0], "index": made[1]}),
+            **({} if cost is None else {"network_calls": cost}),
+        }
+        for label, made, cost in zip(latent.labels, seeds, calls, strict=True)
     ]
 
 
@@ -316,4 +404,4 @@ def embedded_classes() -> tuple[str, ...]:
         return ()
 
 
-NODES = [SketchSchedule, SketchSampler, PenStateDecoder]
+NODES = [SketchSchedule, RecognizabilityShortcut, SketchSampler, PenStateDecoder]

@@ -26,6 +26,7 @@ INPUTS = {
     "SK_LoadModel": ["model"],
     "SK_LoadFromHub": ["repo_id", "filename", "revision", "scale", "class_name"],
     "SK_Schedule": ["schedule"],
+    "SK_Shortcut": ["mode", "threshold", "jump"],
     "SK_Sampler": [
         *("model", "schedule", "class_name", "count", "seed", "steps", "guidance", "sampler", "detail"),
         *("start", "classes", "preview"),
@@ -50,11 +51,14 @@ INPUTS = {
     "SK_Save": ["sketch", "filename_prefix"],
     "SK_Load": ["file", "start", "count"],
     "SK_LoadSVG": ["file", "class_name", "simplify", "svg"],
+    "SK_Recognize": ["sketch", "by", "top_k"],
+    "SK_PickBest": ["sketch", "keep", "class_name", "by"],
 }
 OUTPUTS = {
     "SK_LoadModel": ["SK_MODEL"],
     "SK_LoadFromHub": ["SK_MODEL"],
     "SK_Schedule": ["SK_SCHEDULE"],
+    "SK_Shortcut": ["SK_SCHEDULE"],
     "SK_Sampler": ["SK_LATENT"],
     "SK_PenDecoder": ["SK_SKETCH"],
     "SK_ToSVG": ["SVG"],
@@ -64,6 +68,8 @@ OUTPUTS = {
     "SK_Save": ["SK_SKETCH"],
     "SK_Load": ["SK_SKETCH"],
     "SK_LoadSVG": ["SK_SKETCH"],
+    "SK_Recognize": ["STRING", "FLOAT", "STRING"],
+    "SK_PickBest": ["SK_SKETCH", "FLOAT"],
 }
 
 
@@ -263,7 +269,7 @@ def test_progress_counts_the_steps_and_cancel_stops_between_two(pack, loaded):
 def test_progress_runs_through_batches_that_follow_each_other(pack):
     draw = sys.modules[f"{pack.name}.nodes.draw"]
     done = []
-    on_step = draw.follow(lambda value, picture: done.append(value), None, steps=4, total=12, preview=False)
+    on_step = draw.follow(lambda value, picture: done.append(value), None, looks=4, total=12, preview=False)
     for size in (8, 4):
         for index in range(4):
             on_step(SimpleNamespace(index=index, active=torch.arange(size)))
