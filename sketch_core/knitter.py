@@ -180,7 +180,7 @@ class SketchModel:
             pen=torch.cat([pen for _, pen in grown]),
             length=torch.cat([part[2] for part in parts]),
             scale=self.scale,
-            labels=tuple(self._name(label) for label, _ in wanted),
+            labels=tuple(self.name_of(label) for label, _ in wanted),
             seeds=tuple((seed, index) for _, index in wanted),
             calls=tuple(torch.cat([part[3] for part in parts]).tolist()),
         )
@@ -243,7 +243,7 @@ class SketchModel:
             denoise = around(denoise)
 
         def callback(step: Step) -> None:
-            names = tuple(self._name(int(told.label[i])) for i in step.active)
+            names = tuple(self.name_of(int(told.label[i])) for i in step.active)
             on_step(Emerging(**vars(step), length=length[step.active], labels=names))
 
         options = {"start": start, "callback": callback if on_step is not None else None}
@@ -272,7 +272,7 @@ class SketchModel:
             raise ValueError(f"unknown class {name!r}.{hint} See `python -m sketch_core classes`.")
         return places[plain]
 
-    def _name(self, label: int) -> str | None:
+    def name_of(self, label: int) -> str | None:
         return self.classes[label] if label < len(self.classes) else None
 
     def check(

@@ -1,0 +1,387 @@
+"""The verbs that start from the user's own drawing: complete, heal, vary.
+
+Each takes a sketch, or a list of them, and gives `count` drawings of each, on the canvas of the source. As in
+`draw`, drawing i of a seed is the same alone and in any batch, and it has noise of its own.
+
+What is given is held in two ways: the network is told the known points (it was trained to be), and every
+prediction of it is put right where it is known, which keeps the walk on the given points' own path (DDNM,
+Wang et al., 2022, arXiv:2212.00490). A `stroke_unet`, which cannot be told, has the second alone.
+
+Limits: one class a drawing; new points follow the given ones in the order of the pen, so complete adds
+strokes behind the user's and does not continue the last one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .denoisers import Condition, Denoise, Prediction, takes_known
+from .given import Given, bring, put_back, size_of_part, size_of_whole
+from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
+from .models.stroke_transformer import Known
+from .pen import lift_probability
+from .recognizer import Recognizer, load_recognizer
+from .schedules import ALPHA_BARS, Stride
+from .strokes import PenState, Sketch
+
+ANY_CLASS = "any"  # as a class name: whatever the model likes
+ROOM = 0.9  # of the model's points that a given drawing may take: in training no more were known
+SURE = 30.0  # logit of a pen state that is known
+BELIEF = 2.0  # nats for the user's own pen state at a signal-to-noise ratio of 1
+
+
+def complete(
+    model: SketchModel,
+    sketch: Sketch | Sequence[Sketch],
+    *,
+    class_name: str | None = None,
+    share: float | None = None,
+    count: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    detail: int | None = None,
+    recognizer: Recognizer | None = None,
+    **sampling,
+) -> list[Sketch]:
+    """Draws on where the user stopped: the given strokes, untouched, and new ones behind them.
+
+    class_name  what it is to become; None: the sketch's own label, or else the recognizer's guess. The
+                result's label says which.
+    share       how much of the finished drawing's longer side the given part takes; None: the canvas is the
+                sheet that the finished drawing fills.
+    detail      points of the finished drawing; None draws them from what people use for the class, among the
+                drawings longer than what is given.
+    sampling    steps, sampler, schedule, guidance, batch_size and on_step, as in `SketchModel.sample`.
+    """
+    sources = _sources(sketch)
+    labels = classes_of(model, sources, class_name, recognizer)
+    given = [bring(source, size_of_part(source, share), int(ROOM * model.longest)) for source in sources]
+    starts = []
+    for label, part in zip(labels, given, strict=True):
+        if detail is not None and detail <= len(part):
+            raise ValueError(
+                f"detail is {detail}, but {len(part)} points are given. Raise detail, or leave it out."
+            )
+        for index in range(start, start + count):
+            generator = sketch_generator(seed, index)
+            length = longer(
+                model, label, len(part), generator
+            )  # with or without detail, the noise is the same
+            starts.append(_Start.of(part, label, model.scale, generator, length=detail or length))
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, detail=detail, **sampling)
+    results = []
+    for i, (points, pen) in enumerate(drawn):
+        source, part = sources[i // count], given[i // count]
+        rows = points[len(part) :].double().numpy() * model.scale / part.zoom
+        places = part.points[-1] + rows.cumsum(0)
+        ends = np.flatnonzero(_lifts(pen)[len(part) : -1]) + 1
+        strokes = source.strokes + tuple(np.split(places, ends))
+        results.append(Sketch(strokes, source.canvas, model.name_of(starts[i].label)))
+    return results
+
+
+def heal(
+    model: SketchModel,
+    sketch: Sketch | Sequence[Sketch],
+    *,
+    lost: Sequence | None = None,
+    class_name: str | None = None,
+    count: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    recognizer: Recognizer | None = None,
+    **sampling,
+) -> list[Sketch]:
+    """Draws anew the points that are lost, between those that are not, which stay to the coordinate.
+
+    lost  for each stroke a mask (n,) of its points, as `eraser` and `gaps` make them; one list a sketch. What
+          is drawn instead begins and ends where the line broke off, and may lift the pen.
+
+    The other options are those of `complete`.
+    """
+    sources = _sources(sketch)
+    masks = [lost] if isinstance(sketch, Sketch) else lost
+    if lost is None or len(masks) != len(sources):
+        raise ValueError(
+            f"lost has masks for {0 if lost is None else len(masks)} sketches, wanted them for "
+            f"{len(sources)}. Give a list of masks for each sketch."
+        )
+    labels = classes_of(model, sources, class_name, recognizer)
+    given = [
+        bring(source, size_of_whole(source), model.longest, lost=mask)
+        for source, mask in zip(sources, masks, strict=True)
+    ]
+    starts = [
+        _Start.of(part, label, model.scale, sketch_generator(seed, index))
+        for label, part in zip(labels, given, strict=True)
+        for index in range(start, start + count)
+    ]
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, detail=None, **sampling)
+    results = []
+    for i, (points, pen) in enumerate(drawn):
+        source, part = sources[i // count], given[i // count]
+        places = _anchored(part, points.double().numpy() * model.scale / part.zoom)
+        lift = np.where(part.known, part.pen != PenState.DOWN, _lifts(pen))
+        results.append(put_back(source, part, places, lift, model.name_of(starts[i].label)))
+    return results
+
+
+def vary(
+    model: SketchModel,
+    sketch: Sketch | Sequence[Sketch],
+    *,
+    amount: float = 0.3,
+    class_name: str | None = None,
+    count: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    recognizer: Recognizer | None = None,
+    **sampling,
+) -> list[Sketch]:
+    """The user's drawing as it might have come out on another day.
+
+    SDEdit (Meng et al., 2022, arXiv:2108.01073) on strokes.
+
+    amount  0 gives the drawing back, bit for bit; 1 keeps the number of its points alone. Between them the
+            drawing is noised to that time and drawn again from there; the user's own lifts of the pen count
+            for more, the less noise there is.
+
+    The other options are those of `complete`.
+    """
+    if not 0 <= amount <= 1:
+        raise ValueError(f"amount is {amount:g}, wanted 0 (the same drawing) to 1 (another one).")
+    sources = _sources(sketch)
+    if amount == 0:
+        return [source for source in sources for _ in range(count)]
+    labels = classes_of(model, sources, class_name, recognizer)
+    given = [bring(source, size_of_whole(source), model.longest) for source in sources]
+    starts = [
+        _Start.of(part, label, model.scale, sketch_generator(seed, index), free=True)
+        for label, part in zip(labels, given, strict=True)
+        for index in range(start, start + count)
+    ]
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, detail=None, level=amount, **sampling)
+    level = float(ALPHA_BARS[model.network.config.schedule](torch.tensor([amount])))
+    belief = BELIEF * level / max(1 - level, 1e-9)
+    results = []
+    for i, (points, pen) in enumerate(drawn):
+        source, part = sources[i // count], given[i // count]
+        places = np.concatenate([np.zeros((1, 2)), points.double().numpy() * model.scale / part.zoom]).cumsum(
+            0
+        )
+        places += (part.points - places).mean(0)
+        own = F.one_hot(torch.from_numpy(part.pen[1:]).long(), len(PenState))
+        results.append(
+            put_back(source, part, places, _lifts(pen + belief * own), model.name_of(starts[i].label))
+        )
+    return results
+
+
+# ---- what is given to a walk, and held on it -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where the walk of one drawing of n rows begins.
+
+    points  (n, 2) offsets, model units; 0 where they are not known.
+    pen     (n,) `PenState`;  known (n,) bool: told to the network, and held.
+    bridge  (n,) 0, or k for the rows that together lead over the k-th gap, by spans[k - 1].
+    """
+
+    label: int
+    points: Tensor
+    pen: Tensor
+    known: Tensor
+    bridge: Tensor
+    spans: Tensor
+    generator: torch.Generator
+
+    @staticmethod
+    def of(
+        given: Given,
+        label: int,
+        scale: float,
+        generator: torch.Generator,
+        *,
+        length: int | None = None,
+        free: bool = False,
+    ) -> _Start:
+        """length  rows of the finished drawing, if it goes on;  free: nothing is held."""
+        m, n = len(given), length or len(given)
+        there = given.known
+        known = torch.zeros(n, dtype=torch.bool)
+        known[:m] = torch.from_numpy(there[1:] & there[:-1]) & (not free)
+        points = torch.zeros(n, 2)
+        offsets = np.nan_to_num(np.diff(given.points, axis=0) * given.zoom / scale)
+        points[:m] = torch.from_numpy(offsets).float()
+        pen = torch.full((n,), int(PenState.DOWN))
+        pen[:m] = torch.from_numpy(given.pen[1:])
+        if n == m:
+            pen[-1] = PenState.END
+        bridge, spans = torch.zeros(n, dtype=torch.long), []
+        last, places = None, np.flatnonzero(there)
+        for place in places:  # from one known point over lost ones to the next
+            if last is not None and place > last + 1:
+                span = (given.points[place] - given.points[last]) * given.zoom / scale
+                spans.append(span)
+                bridge[last:place] = len(spans)
+            last = place
+        spans = torch.from_numpy(np.array(spans, np.float32).reshape(-1, 2))
+        return _Start(label, points, pen, known, bridge, spans, generator)
+
+
+def _walk(
+    model: SketchModel,
+    starts: Sequence[_Start],
+    *,
+    count: int,
+    start: int,
+    seed: int,
+    detail: int | None,
+    level: float = 1.0,
+    steps: int = DEFAULTS["steps"],
+    sampler: str = DEFAULTS["sampler"],
+    schedule: str | Stride = DEFAULTS["schedule"],
+    guidance: float = DEFAULTS["guidance"],
+    batch_size: int = BATCH,
+    on_step: Callable[[Emerging], None] | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """For each start the clean offsets (n, 2), model units, and pen logits (n, 3)."""
+    model.check(count, start, seed, sampler, guidance, detail, batch_size)
+    stride = model.placement(schedule, steps)
+    drawn = []
+    for first in range(0, len(starts), batch_size):
+        batch = starts[first : first + batch_size]
+        pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+        length = torch.tensor([len(s.points) for s in batch])
+        known, pen = pad([s.known for s in batch]), pad([s.pen for s in batch])
+        points = pad([s.points for s in batch])
+        held = Known(known[..., None].float(), points, F.one_hot(pen, len(PenState)).float())
+        told = held if known.any() and takes_known(model.network) else None
+        condition = Condition(torch.tensor([s.label for s in batch]), length, told)
+        around = functools.partial(
+            holding, held=held, bridge=pad([s.bridge for s in batch]), spans=pad([s.spans for s in batch])
+        )
+        found = model.walk(
+            condition,
+            [s.generator for s in batch],
+            stride,
+            sampler=sampler,
+            guidance=guidance,
+            points=points if level < 1 else None,
+            start=level,
+            around=around,
+            on_step=on_step,
+        )
+        drawn += [(found.points[i, :n], found.pen[i, :n]) for i, n in enumerate(length.tolist())]
+    return drawn
+
+
+def holding(denoise: Denoise, held: Known, bridge: Tensor, spans: Tensor) -> Denoise:
+    """The denoiser, put right where the drawing is known.
+
+    held    of each of B sketches the known rows, with offsets and pen states.
+    bridge  (B, N) long, 0 or the number of the gap that a row belongs to;  spans (B, K, 2): what the offsets
+            of each gap add up to. They are put right by the same amount each: the nearest offsets that do.
+    """
+
+    def put_right(x: Tensor, t: Tensor, active: Tensor) -> Prediction:
+        found = denoise(x, t, active)
+        flag, points, pen = (part[active].to(x) for part in held)
+        points = torch.where(flag > 0, points, found.points)
+        if spans.shape[1]:
+            gap = bridge[active].to(x.device)[..., None]  # (b, N, 1)
+            room = points.new_zeros(len(active), spans.shape[1] + 1, 2)
+            sums = room.scatter_add(1, gap.expand_as(points), points)[:, 1:]
+            rows = room.scatter_add(1, gap.expand_as(points), torch.ones_like(points))[:, 1:]
+            missing = (spans[active].to(x) - sums) / rows.clamp(min=1)
+            missing = torch.cat([room[:, :1], missing], 1)
+            points = points + missing.gather(1, gap.expand_as(points))
+        return Prediction(points, torch.where(flag > 0, SURE * pen, found.pen), found.calls)
+
+    return put_right
+
+
+def longer(model: SketchModel, label: int, given: int, generator: torch.Generator) -> int:
+    """Points of a drawing of the class that goes on after `given` of them, from the class's own histogram.
+
+    Where nobody drew that many, from that of all classes.
+    """
+    least = min(int(given / ROOM) + 1, model.longest)
+    for counts in (model.lengths[label : label + 1].sum(0), model.lengths.sum(0)):
+        tail = counts.copy()
+        tail[:least] = 0
+        if tail.sum() > 0:
+            break
+    else:
+        return model.longest
+    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+    return int(np.searchsorted(np.cumsum(tail) / tail.sum(), at, side="right"))
+
+
+def classes_of(
+    model: SketchModel,
+    sketches: Sequence[Sketch],
+    class_name: str | None,
+    recognizer: Recognizer | None = None,
+) -> list[int]:
+    """The label of each sketch: the given class, or its own, or else the recognizer's guess."""
+    if class_name is not None:
+        return [model.label(None if class_name == ANY_CLASS else class_name)] * len(sketches)
+    known = {name.lower(): i for i, name in enumerate(model.classes)}
+    labels = [known.get(str(sketch.label).replace("_", " ").lower()) for sketch in sketches]
+    unknown = [sketch for sketch, label in zip(sketches, labels, strict=True) if label is None]
+    guesses = iter(guessed(model, unknown, recognizer) if unknown else ())
+    return [next(guesses) if label is None else label for label in labels]
+
+
+def guessed(
+    model: SketchModel, sketches: Sequence[Sketch], recognizer: Recognizer | None = None
+) -> list[int]:
+    """The labels that the recognizer finds likeliest among the classes that the model draws."""
+    recognizer = recognizer or _embedded_recognizer()
+    places = {name: i for i, name in enumerate(recognizer.classes)}
+    shared = [i for i, name in enumerate(model.classes) if name in places]
+    if not shared:
+        raise ValueError(
+            f"the recognizer knows none of the classes of {model.name}, so it cannot guess what is drawn. "
+            f"Give class_name."
+        )
+    scores = recognizer.scores(sketches)[:, [places[model.classes[i]] for i in shared]]
+    return [shared[k] for k in scores.argmax(1)]
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded_recognizer() -> Recognizer:
+    return load_recognizer()
+
+
+def _sources(sketch: Sketch | Sequence[Sketch]) -> list[Sketch]:
+    sources = [sketch] if isinstance(sketch, Sketch) else list(sketch)
+    if not sources:
+        raise ValueError("there is no sketch, wanted at least one.")
+    return sources
+
+
+def _lifts(pen: Tensor) -> np.ndarray:
+    """(n + 1,) bool, whether the pen lifts after each point, from the logits (n, 3) of all but the first."""
+    return np.concatenate([[False], lift_probability(pen[None])[0].numpy() > 0.5])
+
+
+def _anchored(given: Given, rows: np.ndarray) -> np.ndarray:
+    """Places (n + 1, 2) of offsets (n, 2), canvas units; known points where they are, lost ones between."""
+    places = np.concatenate([np.zeros((1, 2)), rows]).cumsum(0)
+    there = np.flatnonzero(given.known)
+    error = given.points[there] - places[there]
+    for axis in (0, 1):  # what is left of rounding goes to the lost points evenly
+        places[:, axis] += np.interp(np.arange(len(places)), there, error[:, axis])
+    places[there] = given.points[there]
+    return places
