@@ -71,9 +71,11 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def draw(args: argparse.Namespace) -> None:
-    from . import knitter
+    from . import knitter, samplers
     from .data import write_ndjson
 
+    given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance", "detail")}
+    shortcut = chosen_shortcut(args)
     model = knitter.load(args.model)
     names = choose_classes(args.classes, model)
     if len(names) * args.count > MAX_DRAWINGS:
@@ -81,47 +83,74 @@ def draw(args: argparse.Namespace) -> None:
             f"{len(names)} classes of {args.count} sketches are {len(names) * args.count} drawings, "
             f"wanted at most {MAX_DRAWINGS}. Lower --count, or name fewer classes."
         )
-    given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance", "detail")}
     settings = knitter.DEFAULTS | {key: value for key, value in given.items() if value is not None}
+    policy = {} if shortcut is None else {"schedule": shortcut}
+    told = settings if shortcut is None else settings | {"schedule": str(shortcut), "steps": None}
+    looks = samplers.looks(settings["sampler"], settings["steps"])
     indices = range(args.start, args.start + args.count)
     wanted = [(name, i) for name in names for i in indices]
     files = [f"{file_stem(name)}-{i:03d}.svg" for name, i in wanted]
     files += ["sheet.png", "sketches.ndjson"]
     with appearing(args.out, files, force=args.force) as folder:
         started = time.perf_counter()
-        with Progress("drawing", len(wanted) * settings["steps"]) as progress:
-            watch = Watch(progress)
-            sketches = model.draw(
-                names, count=args.count, start=args.start, seed=args.seed, on_step=watch.on_step, **settings
-            )
+        with Progress("drawing", len(wanted)) as progress:
+            watch = Watch(progress, None if shortcut is not None else looks)
+            options = {"count": args.count, "start": args.start, "seed": args.seed, **settings, **policy}
+            sketches = model.draw(names, on_step=watch.on_step, **options)
         seconds = time.perf_counter() - started
         for sketch, file, (name, i) in zip(sketches, files, wanted, strict=False):
-            record = {"model": model.name, "class": name, "seed": args.seed, "index": i, **settings}
+            record = {"model": model.name, "class": name, "seed": args.seed, "index": i, **told}
             (folder / file).write_text(sketch.to_svg(metadata=record), "utf-8", newline="\n")
         write_ndjson(folder / "sketches.ndjson", sketches)
         sheet(sketches).save(folder / "sheet.png")
-    calls = watch.calls / len(sketches)
+    calls = sum(watch.calls) / len(sketches)
     if args.json:
         report = {"model": model.name, "sketches": len(sketches), "seconds": round(seconds, 3)}
-        report |= {"network_calls": round(calls, 2), "seed": args.seed, "start": args.start, **settings}
+        report |= {"network_calls": round(calls, 2), "seed": args.seed, "start": args.start, **told}
         print(json.dumps(report | {"folder": str(args.out), "files": files}))
     else:
+        low, high = min(watch.calls), max(watch.calls)
+        spread = "" if low == high else f" ({low:g} to {high:g})"
         print(
             f"{model.name}: {len(sketches)} {'sketch' if len(sketches) == 1 else 'sketches'} "
-            f"in {seconds:.2f} s, {calls:.3g} network calls a sketch, written to {args.out}"
+            f"in {seconds:.2f} s, {calls:.3g} network calls a sketch{spread}, written to {args.out}"
         )
 
 
-class Watch:
-    """Counts the network calls that sketches take (guided steps take two) and moves the progress line."""
+def chosen_shortcut(args: argparse.Namespace):
+    """The paper's shortcut, if --threshold or --jump asks for it; what does not go together is said."""
+    if args.threshold is None and args.jump is None:
+        return None
+    if args.schedule not in (None, "shortcut"):
+        raise ValueError(f"--threshold and --jump belong to the shortcut, not to --schedule {args.schedule}.")
+    if args.steps is not None:
+        raise ValueError("with --threshold or --jump a sketch takes as many steps as it needs. Omit --steps.")
+    from .shortcut import Shortcut
 
-    def __init__(self, progress: Progress):
-        self.progress, self.calls, self.steps = progress, 0.0, 0
+    options = {"threshold": args.threshold, "m": args.jump}
+    return Shortcut(**{name: value for name, value in options.items() if value is not None})
+
+
+class Watch:
+    """Counts the network calls of each sketch (guided steps take two) and moves the progress line.
+
+    looks  steps that will be heard of a sketch; None: nobody knows, so its time tells how far it is.
+    """
+
+    def __init__(self, progress: Progress, looks: int | None):
+        self.progress, self.looks = progress, looks
+        self.calls: list[float] = []
+        self.first = self.steps = 0
 
     def on_step(self, step) -> None:
-        self.calls += step.calls * len(step.active)
+        if step.index == 0:
+            self.first = len(self.calls)
+            self.calls += [0.0] * len(step.active)
+        for i, calls in zip(step.active.tolist(), step.prediction.calls.tolist(), strict=True):
+            self.calls[self.first + i] += calls
         self.steps += len(step.active)
-        self.progress.show(self.steps)
+        left = None if self.looks else float(step.t.sum())
+        self.progress.show(self.steps / self.looks if left is None else len(self.calls) - left)
 
 
 def sheet(sketches: list, cell: int = 128):
@@ -162,9 +191,9 @@ def classes(args: argparse.Namespace) -> None:
 
 def recognize(args: argparse.Namespace) -> None:
     drawings = [(path, i, sketch) for path in args.files for i, sketch in enumerate(read_drawings(path))]
-    from .recognizer import load_recognizer
+    from .recognizer import load_recognizer, recognizer_by
 
-    recognizer = load_recognizer(args.model)
+    recognizer = recognizer_by(args.by) if args.model is None else load_recognizer(args.model)
     top = min(args.top, len(recognizer.classes))
     guesses = recognizer.recognize([sketch for _, _, sketch in drawings], top_k=top)
     rows = [
@@ -464,9 +493,20 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--model", default="default", help="name or .safetensors file (default: the embedded one)"
     )
-    sub.add_argument("--sampler", help="ddim or ddpm (default: the model's)")
-    sub.add_argument("--schedule", help="uniform or quadratic spacing of the steps (default: the model's)")
+    sub.add_argument("--sampler", help="ddim, ddpm, heun or dpmpp_2m (default: the model's)")
+    sub.add_argument(
+        "--schedule",
+        help="spacing of the steps: uniform, quadratic, logsnr or shortcut (default: the model's)",
+    )
     sub.add_argument("--steps", type=whole(1, 1000), help="denoising steps (default: the model's)")
+    sub.add_argument(
+        "--threshold",
+        type=number(0, 1),
+        help="shortcut: jump until a sketch is so recognizable, then single steps of 1/1000 (0.5)",
+    )
+    sub.add_argument(
+        "--jump", type=whole(1, 1000), help="shortcut with a threshold: steps of 1/1000 a jump (50)"
+    )
     sub.add_argument(
         "--guidance", type=number(0, 100), help="how strongly the class is followed; 1 = not guided"
     )
@@ -485,9 +525,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb("recognize", recognize, "say what drawings show")
     sub.add_argument("files", metavar="FILE", nargs="+", type=Path, help=READABLE)
     sub.add_argument("--top", type=whole(1, 1000), default=3, help="guesses a drawing (default 3)")
-    sub.add_argument(
-        "--model", default="recognizer", help="name or .safetensors file (default: the embedded one)"
+    way = sub.add_mutually_exclusive_group()
+    way.add_argument(
+        "--by",
+        choices=["pictures", "strokes", "both"],
+        default="pictures",
+        help="what is looked at: the picture (default), the strokes in their order, or both, averaged",
     )
+    way.add_argument("--model", help="name or .safetensors file of another recognizer")
     sub.add_argument("--json", action="store_true", help="print a JSON list")
 
     sub = verb("convert", convert, "turn drawings into another file format")

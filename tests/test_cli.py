@@ -43,8 +43,11 @@ class FakeModel:
 
     def draw(self, names, *, count, start, seed, on_step, steps, guidance, **settings):
         self.asked.append((names, count, start, seed, {"steps": steps, "guidance": guidance} | settings))
-        for _ in range(steps):
-            on_step(SimpleNamespace(active=np.arange(count * len(names)), calls=guidance))
+        active = np.arange(count * len(names))
+        cost = SimpleNamespace(calls=np.full(len(active), float(guidance)))
+        for index in range(steps):
+            t = np.full(len(active), 1 - index / steps)
+            on_step(SimpleNamespace(index=index, active=active, t=t, prediction=cost))
         return [self.sketch(name, seed, i) for name in names for i in range(start, start + count)]
 
     def sketch(self, name, seed, i):
@@ -115,6 +118,42 @@ def test_draw_writes_svgs_a_sheet_and_the_strokes(model, tmp_path, capsys):
     assert printed.startswith("fake: 3 sketches in ")
     assert "8 network calls a sketch" in printed
     assert progress == ""  # not a terminal
+
+
+def test_calls_of_each_sketch_in_batches_that_follow_each_other():
+    shown = []
+    watch = cli.Watch(SimpleNamespace(show=shown.append), None)
+    for index, active, t, calls in [
+        (0, [0, 1], [1.0, 1.0], [1, 1]),
+        (1, [1], [0.5], [2]),
+        (0, [0], [1.0], [1]),
+        (1, [0], [0.25], [1]),
+    ]:
+        prediction = SimpleNamespace(calls=np.array(calls))
+        watch.on_step(
+            SimpleNamespace(index=index, active=np.array(active), t=np.array(t), prediction=prediction)
+        )
+    assert watch.calls == [1, 3, 2]
+    assert shown == [0, 1.5, 2, 2.75]  # sketches done, by their time
+
+
+def test_the_paper_s_shortcut_is_spelled_with_a_threshold(model, tmp_path, capsys):
+    command = ["draw", "cat", "--count", "1", "--threshold", "0.3", "--out", str(tmp_path / "a")]
+    assert cli.main(command) == 0
+    (asked,) = model.asked
+    assert str(asked[-1]["schedule"]) == "shortcut, threshold 0.3, jump 50"
+    written = json.loads(
+        re.search(r'id="sketchknitter">(.*?)<', (tmp_path / "a/cat-000.svg").read_text("utf-8"))[1]
+    )
+    assert written["schedule"] == "shortcut, threshold 0.3, jump 50"
+    assert written["steps"] is None
+    capsys.readouterr()
+    clash = ["draw", "cat", "--jump", "9", "--out", tmp_path / "b"]
+    assert "belong to the shortcut, not to --schedule uniform" in failure(
+        capsys, [*clash, "--schedule", "uniform"]
+    )
+    assert "as many steps as it needs. Omit --steps" in failure(capsys, [*clash, "--steps", "4"])
+    assert not (tmp_path / "b").exists()
 
 
 def test_draw_counts_within_each_class(model, tmp_path):
@@ -406,7 +445,7 @@ def test_recognize_lists_guesses(two, monkeypatch, capsys):
         def recognize(self, sketches, top_k):
             return [[(s.label, 0.75), ("sun", 0.2)][:top_k] for s in sketches]
 
-    monkeypatch.setattr("sketch_core.recognizer.load_recognizer", lambda name: Fake())
+    monkeypatch.setattr("sketch_core.recognizer.load_recognizer", lambda name="recognizer": Fake())
     assert cli.main(["recognize", str(two), "--top", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{two}:0  cat 0.75, sun 0.20",
@@ -415,6 +454,35 @@ def test_recognize_lists_guesses(two, monkeypatch, capsys):
     assert cli.main(["recognize", str(two), "--top", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows[1] == {"file": str(two), "index": 1, "guesses": [{"label": "sun", "score": 0.75}]}
+
+
+def test_recognize_by_what_is_asked(two, monkeypatch, capsys):
+    class Sure:
+        def __init__(self, answer):
+            self.answer, self.classes = answer, CLASSES
+
+        def scores(self, sketches):
+            return np.tile(
+                np.eye(len(CLASSES), dtype=np.float32)[CLASSES.index(self.answer)], (len(sketches), 1)
+            )
+
+        def recognize(self, sketches, top_k):
+            return [[(self.answer, 1.0)] for _ in sketches]
+
+    made = {"recognizer": Sure("cat"), "stroke_recognizer": Sure("sun")}
+    monkeypatch.setattr("sketch_core.recognizer.load_recognizer", lambda name="recognizer": made[name])
+    for options, wanted in (
+        ([], "cat 1.00"),
+        (["--by", "pictures"], "cat 1.00"),
+        (["--by", "strokes"], "sun 1.00"),
+        (["--by", "both"], "cat 0.50, sun 0.50"),
+        (["--model", "stroke_recognizer"], "sun 1.00"),
+    ):
+        assert cli.main(["recognize", str(two), "--top", "2", *options]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"{two}:0  {wanted}"
+    assert "not allowed with argument" in failure(
+        capsys, ["recognize", two, "--by", "both", "--model", "recognizer"], status=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -459,6 +527,7 @@ def test_train_refuses_in_one_line(tmp_path, capsys):
 
 
 VERBS = ["draw", "classes", "recognize", "convert", "data", "data fetch", "train", "evaluate"]
+VERBS += ["train recognizer", "train stroke-recognizer", "train shortcut"]
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
@@ -469,7 +538,13 @@ def test_every_verb_has_help(verb, capsys):
     assert f"python -m sketch_core {verb}".strip() in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [[], ["sketch"], ["draw"], ["data"], ["draw", "cat", "--colour", "red"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *([], ["sketch"], ["draw"], ["data"], ["draw", "cat", "--colour", "red"]),
+        *(["train", name, "--colour", "red"] for name in ("recognizer", "stroke-recognizer", "shortcut")),
+    ],
+)
 def test_a_malformed_command_is_one_line(argv, capsys):
     assert "--help" in failure(capsys, argv, status=2)
 
