@@ -2,6 +2,7 @@
 // an SVG, and nothing depends on /view, which some versions serve as a download. addDOMWidget works in the canvas
 // renderer and in Nodes 2.0 alike.
 import { app } from "../../scripts/app.js";
+import { after } from "./hooks.js";
 
 const NODE = "SK_Preview";
 const MIN_HEIGHT = 200;
@@ -85,15 +86,6 @@ class Sheet {
     this.clear();
     this.observer.disconnect();
   }
-}
-
-function after(prototype, name, action) {
-  const original = prototype[name];
-  prototype[name] = function (...args) {
-    const result = original?.apply(this, args);
-    action.apply(this, args);
-    return result;
-  };
 }
 
 app.registerExtension({
