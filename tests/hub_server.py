@@ -7,6 +7,7 @@ were asked. How a file misbehaves is a `Trouble` beside it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -69,6 +70,7 @@ class FakeHub:
         self.blobs: dict[str, bytes] = {}
         self.troubles: dict[str, Trouble] = {}  # by file name
         self.hub_trouble: Trouble | None = None  # of every answer of the Hub itself
+        self.writer = "hf_writer"  # the token that may upload
         self.asked: list[Asked] = []
         self.connections = 0
         self.closing = threading.Event()
@@ -235,7 +237,67 @@ class _HubHandler(_Handler):
     do_HEAD = do_GET
 
     def _may_read(self, repository: Repository) -> bool:
-        return repository.token in (None, self.headers.get("Authorization", "").removeprefix("Bearer "))
+        return repository.token in (None, self._token())
+
+    def _token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def do_POST(self) -> None:
+        """What an upload asks: to make a repository, how to send each file, where, and to commit."""
+        self.note()
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._token() != self.hub.writer:
+            self.answer(401 if not self._token() else 403)
+            return
+        if (trouble := self.hub.hub_trouble) is not None:
+            self.answer(trouble.status or 500, trouble.body or b"", **trouble.headers)
+            return
+        path = unquote(urlsplit(self.path).path)
+        if path == "/api/repos/create":
+            self._create(json.loads(content))
+        elif path == "/api/validate-yaml":
+            self._say({"errors": [], "warnings": []})
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            asked = json.loads(content)["files"]
+            modes = [{**file, "uploadMode": "lfs" if file["size"] > SMALL else "regular"} for file in asked]
+            self._say({"files": [{**file, "shouldIgnore": False} for file in modes]})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            self._say({"transfer": "basic", "objects": [*map(self._place, json.loads(content)["objects"])]})
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(found[1], [json.loads(line) for line in content.splitlines()])
+        else:
+            self.answer(404)
+
+    def _say(self, facts: object, status: int = 200) -> None:
+        self.answer(status, json.dumps(facts).encode(), Content_Type="application/json")
+
+    def _create(self, asked: dict) -> None:
+        repo_id = f"{asked['organization']}/{asked['name']}"
+        there = repo_id in self.hub.repositories
+        if not there:
+            self.hub.repositories[repo_id] = Repository(
+                token=self.hub.writer if asked.get("private") else None
+            )
+        self._say({"url": f"{self.hub.url}/{repo_id}"}, 409 if there else 200)
+
+    def _place(self, file: dict) -> dict:
+        upload = {"href": f"{self.hub.storage_url}/upload/{file['oid']}", "header": {}}
+        return {**file, "actions": {"upload": upload}}
+
+    def _commit(self, repo_id: str, lines: list[dict]) -> None:
+        files = {}
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.blobs[value["oid"]]
+        before = self.hub.repositories[repo_id]
+        kept = before.commits.get(before.refs.get("main"), {})
+        commit = self.hub.add(repo_id, kept | files)
+        self._say(
+            {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{commit}"}
+        )
 
 
 class _StorageHandler(_Handler):
@@ -254,3 +316,13 @@ class _StorageHandler(_Handler):
         self.send_file(content, trouble, **{"ETag": '"storage"', **trouble.headers})
 
     do_HEAD = do_GET
+
+    def do_PUT(self) -> None:
+        self.note()
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        sha256 = self.path.rpartition("/")[2]
+        if hashlib.sha256(content).hexdigest() != sha256:
+            self.answer(400)
+            return
+        self.hub.blobs[sha256] = content
+        self.answer(200)

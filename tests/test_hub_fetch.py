@@ -1,4 +1,4 @@
-"""Fetching weights from a Hub on loopback, by the real huggingface_hub: what arrives, breaks off, is refused."""
+"""Fetching weights from a Hub on loopback, by the real huggingface_hub: what arrives, stops, is refused."""
 
 from __future__ import annotations
 
@@ -133,9 +133,7 @@ def test_a_file_that_is_here_costs_no_connection_and_is_hashed_once(server, fold
 def test_the_network_guard_can_fail(server, folder, monkeypatch):
     publish(server, monkeypatch)
     with no_network(monkeypatch), pytest.raises(pytest.fail.Exception, match="a connection|a host"):
-        with contextlib.suppress(ValueError):
-            hub.fetch_weights(NAME, folders=[folder])
-        socket.create_connection(("127.0.0.1", 9))
+        hub.fetch_weights(NAME, folders=[folder])
 
 
 def test_without_folders_a_file_goes_to_the_users_cache_and_is_found_there(server, tmp_path, monkeypatch):
@@ -491,8 +489,8 @@ from pathlib import Path
 from sketch_core import hub, manifest
 _, name, repo, file, commit, sha256, size, folder = sys.argv
 entry = manifest.Weights(name=name, architecture=name.split(".")[0], purpose="choose",
-    source=manifest.Hub(repo, file, commit), bytes=int(size) or None, sha256=sha256 or None, verified=bool(sha256),
-    published=True, license="MIT", attribution="us", trained_on="photos")
+    source=manifest.Hub(repo, file, commit), bytes=int(size) or None, sha256=sha256 or None,
+    verified=bool(sha256), published=True, license="MIT", attribution="us", trained_on="photos")
 hub.read_manifest = lambda: {name: entry}
 print(hub.fetch_weights(name, folders=[folder]), flush=True)
 """
