@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..hub import find_weights, load_weights, sha256_of
+from ..hub import find_weights, sha256_of
 from ..knitter import Emerging, SketchModel, load, preview, recognizability_file
 from ..models.recognizability import Recognizability, RecognizabilityConfig
 from ..recognizer import Recognizer, load_recognizer
@@ -153,7 +153,7 @@ def start_from(own: Path, seed: int, *, calibrate: bool) -> Recognizability:
         torch.manual_seed(seed)
         return Recognizability(RecognizabilityConfig())
     beside = recognizability_file(own)
-    return load_file(beside).model if beside.is_file() else load_weights("recognizability").model
+    return load_file(beside if beside.is_file() else recognizability_file(find_weights("default"))).model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
