@@ -11,14 +11,15 @@ def fid(real: np.ndarray, fake: np.ndarray) -> float:
     """Fréchet distance of the Gaussians that fit real (n, D) and fake (m, D).
 
     Heusel et al. (2017, arXiv:1706.08500): |m1 - m2|^2 + tr(S1 + S2) - 2 sum sqrt(eig(S1 S2)), covariances
-    with n - 1. The eigenvalues of S1 S2 are those of the symmetric sqrt(S1) S2 sqrt(S1): they come out real.
+    with n - 1. With S1 = A'A and S2 = B'B, the sum of roots is that of singular values of AB': A and B are
+    the centred features over sqrt(n - 1), or, where there are more drawings than features, the root of S1 and
+    that of S2, which are smaller.
     """
     real, fake = pair(real, fake, at_least=2)
-    (mean1, cov1), (mean2, cov2) = _moments(real), _moments(fake)
-    values, vectors = np.linalg.eigh(cov1)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    shared = np.sqrt(np.linalg.eigvalsh(root @ cov2 @ root).clip(0)).sum()
-    return float(((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * shared)
+    gap = real.mean(0) - fake.mean(0)
+    a, b = _factor(real), _factor(fake)
+    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float((gap**2).sum() + (a**2).sum() + (b**2).sum() - 2 * shared)
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> float:
@@ -78,5 +79,10 @@ def _within(a: np.ndarray) -> float:
     return (k.sum() - np.trace(k)) / (len(a) * (len(a) - 1))
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return x.mean(0), np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
+def _factor(x: np.ndarray) -> np.ndarray:
+    """(min(n, D), D), its transpose times itself the covariance of x (n, D)."""
+    centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
+    if len(x) <= x.shape[1]:
+        return centred
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    return np.sqrt(values.clip(0))[:, None] * vectors.T
