@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +21,7 @@ from sketch_core.evaluate import (
     choose_classes,
     compare,
     differences,
+    draw_all,
     evaluate,
     figures_of,
     ink_length,
@@ -32,10 +34,18 @@ from sketch_core.evaluate import (
 )
 from sketch_core.evaluate.cache import FeatureCache
 from sketch_core.evaluate.classes import fold_of
+from sketch_core.evaluate.curves import curves, curves_plot, curves_table
+from sketch_core.evaluate.drawing import Counter, drawer
+from sketch_core.evaluate.inception import load_inception
+from sketch_core.evaluate.plot import to_svg
 from sketch_core.evaluate.printing import differences_table
 from sketch_core.evaluate.protocol import read_runs
 from sketch_core.evaluate.sweep import settings_grid
+from sketch_core.knitter import SketchModel
+from sketch_core.shortcut import Shortcut
 from sketch_core.strokes import Sketch, sketch_to_stroke3
+from sketch_core.weight_file import Metadata
+from tests.tiny import tiny_transformer
 
 CLASSES = ("circle", "box kite", "zigzag")
 COUNT = 20
@@ -561,3 +571,186 @@ def test_the_geometry_score_of_valid_drawings_is_the_floor(drawings, real):
     found = compare(sketches, real, geometry=2)["geometry"]
     assert found["fake"] == pytest.approx(found["floor"])
     assert found["runs"] == 2
+
+
+# ---- with a small model of our own ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    counts = [[0] * 21 for _ in range(3)]
+    for row in counts:
+        row[8] = row[20] = 1
+    metadata = Metadata("1", "stroke_transformer", {}, scale=20.0, classes=CLASSES, lengths=tuple(counts))
+    return SketchModel("small", tiny_transformer(), metadata)
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({"sampler": "ddim", "steps": 3, "guidance": 1.0}, 3),
+        (
+            {"sampler": "ddpm", "steps": 4, "guidance": 3.0},
+            6,
+        ),  # guided at t = 0.5, 0.25
+        ({"sampler": "heun", "steps": 3, "guidance": 1.0}, 5),
+    ],
+)
+def test_network_calls_are_counted_as_the_network_is_called(small_model, real, settings, calls):
+    rows = 0
+    few = replace(real, counts=[4, 4, 4])
+
+    def count(module, inputs):
+        nonlocal rows
+        rows += len(inputs[0])
+
+    counter = Counter()
+    hook = small_model.network.register_forward_pre_hook(count)
+    drawn = draw_all(drawer(small_model, settings, counter), few, [0, 1], counter=counter)
+    hook.remove()
+    assert len(drawn.sketches) == 24
+    assert drawn.calls == calls
+    assert drawn.shortcut_calls == 0
+    assert rows >= 24 * calls  # the network's batches are padded to whole tiles
+    assert rows <= 3 * 24 * calls
+
+
+def test_a_shortcuts_own_calls_are_counted(small_model, real, monkeypatch):
+    asked = []
+    placement = small_model.placement
+
+    def never(step):  # recognizable: jumps of 250 thousandths
+        asked.append(len(step.t))
+        return torch.zeros(len(step.t))
+
+    def with_network(schedule, steps):
+        if isinstance(schedule, Shortcut) and schedule.recognize is None:
+            return replace(schedule, recognize=never)
+        return placement(schedule, steps)
+
+    monkeypatch.setattr(small_model, "placement", with_network)
+    counter, few = Counter(), replace(real, counts=[2, 2, 2])
+    settings = {"schedule": "threshold:0.5:250", "sampler": "ddim", "guidance": 1.0}
+    drawn = draw_all(drawer(small_model, settings, counter), few, [0], counter=counter)
+    assert drawn.calls == drawn.shortcut_calls == 4
+    assert sum(asked) == 24
+
+
+@pytest.mark.parametrize("schedule", ["threshold", "threshold:0.5", "threshold:2:50", "threshold:0.5:none"])
+def test_a_threshold_that_cannot_be_read_is_said_in_a_sentence(small_model, schedule):
+    with pytest.raises(ValueError, match="Write threshold:T:M, such as threshold:0.5:50"):
+        drawer(small_model, {"schedule": schedule}, Counter())
+
+
+def test_curves_follow_every_sketch_and_know_what_noise_is(small_model, recognizer):
+    found = curves(small_model, recognizer, CLASSES, count=6, steps=20, guidance=1.0)
+    assert found["t"] == pytest.approx(np.arange(1, 0, -1 / 20))
+    assert {len(values) for values in found.values()} == {20}
+    assert found["noise"][0] == pytest.approx(np.sqrt(2 / np.pi), abs=0.1)  # at t = 1 there is only noise
+    for name in ("noisy", "noisy_top1", "clean", "clean_top1"):
+        assert all(0 <= value <= 1 for value in found[name])
+    assert ElementTree.fromstring(to_svg(curves_plot(found))).tag.endswith("svg")
+    assert len(curves_table(found).splitlines()) == 21
+    with pytest.raises(ValueError, match="does not know cat"):
+        curves(small_model, recognizer, ["cat"], count=1)
+
+
+def test_the_command_draws_curves(command, small_model, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys.modules["sketch_core.knitter"], "load", lambda name: small_model)
+    svg, out = tmp_path / "curves.svg", tmp_path / "curves.json"
+    command("--curves", str(svg), "--out", str(out), "--count", "2", "--steps", "20")
+    assert capsys.readouterr().out.startswith("                t")
+    assert "estimated noise" in svg.read_text()
+    written = json.loads(out.read_text())
+    assert written["settings"]["steps"] == 20
+    assert len(written["curves"]["t"]) == 20
+    with pytest.raises(ValueError, match="--curves needs --data"):
+        main(["--from", str(out), "--curves", str(tmp_path / "more.svg")])
+
+
+# ---- Inception ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fidelity(monkeypatch):
+    """torch-fidelity with a network that means what it is given over a grid."""
+    given = []
+
+    class Extractor:
+        def __init__(self, name, features, feature_extractor_weights_path):
+            state = torch.load(feature_extractor_weights_path, weights_only=True)
+            if set(state) != {"weight"}:
+                raise RuntimeError("Unexpected keys")
+            assert features == ["2048"]
+
+        def __call__(self, pictures):
+            given.append(pictures)
+            assert pictures.dtype == torch.uint8
+            return (torch.nn.functional.adaptive_avg_pool2d(pictures[:, :1].float(), (32, 64)).flatten(1),)
+
+    package = ModuleType("torch_fidelity")
+    module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    module.FeatureExtractorInceptionV3 = Extractor
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return given
+
+
+def test_inception_sees_black_lines_on_white(fidelity, tmp_path, drawings):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "inception.pth")
+    describe = load_inception(tmp_path / "inception.pth")
+    some = drawings["test"]["circle"] + drawings["test"]["zigzag"]
+    features = describe(some)
+    assert features.shape == (40, 2048)
+    assert [len(pictures) for pictures in fidelity] == [32, 8]
+    assert fidelity[0].shape[1:] == (3, 256, 256)
+    assert fidelity[0].float().mean() > 200
+    assert int(fidelity[0].min()) == 0
+    assert describe([]).shape == (0, 2048)
+
+
+def test_inception_figures_stand_beside_the_judges(command, fidelity, tmp_path, capsys):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "inception.pth")
+    out = tmp_path / "report.json"
+    command("--count", "6", "--inception", str(tmp_path / "inception.pth"), "--out", str(out))
+    report = json.loads(out.read_text())
+    assert len(report["protocol"]["inception"]) == 64
+    assert report["inception_fid"]["floor"] > 0
+    assert "Inception FID" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="inception differs"):
+        command("--count", "6", "--against", str(out))
+
+
+def test_inception_files_that_cannot_be_used_are_refused(fidelity, tmp_path, monkeypatch):
+    path = tmp_path / "x.pth"
+    with pytest.raises(ValueError, match="cannot read"):
+        load_inception(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no file of tensors alone"):
+        load_inception(path)
+    torch.save({"weight": Counter()}, path)  # a pickle that would run code of its choice
+    with pytest.raises(ValueError, match="no file of tensors alone"):
+        load_inception(path)
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="other tensors than Inception v3"):
+        load_inception(path)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(ValueError, match="need torch-fidelity, which cannot be imported"):
+        load_inception(path)
+
+
+def test_the_cache_keeps_to_its_size(tmp_path, monkeypatch, folder):
+    cache = FeatureCache(tmp_path, judge="1")
+    made = np.zeros((50, 4), np.float32), np.zeros((50, 9), np.uint8)
+    files = [folder / f"{name}.npz" for name in ("circle", "zigzag", "box_kite")]
+    cache.keep(files[0], *made)
+    size = next(tmp_path.glob("*.npz")).stat().st_size
+    monkeypatch.setattr("sketch_core.evaluate.cache.MAX_BYTES", int(2.5 * size))
+    os.utime(next(tmp_path.glob("*.npz")), (1, 1))
+    cache.keep(files[1], *made)
+    assert cache.find(files[0]) is not None  # used again: now the younger one
+    os.utime(cache._path(files[1]), (2, 2))
+    cache.keep(files[2], *made)
+    assert cache.find(files[1]) is None
+    assert cache.find(files[0]) is not None
+    assert cache.find(files[2]) is not None

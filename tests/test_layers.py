@@ -51,7 +51,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("given",): set(),
     ("redraw",): set(),
     ("rnn", "photo"): set(),
-    ("evaluate",): {"PIL"},
+    ("evaluate",): {"PIL", "torch_fidelity"},
     ("publish",): {"huggingface_hub"},
     ("train",): {"PIL"},
     ("weights_command",): set(),

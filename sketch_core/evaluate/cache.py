@@ -3,14 +3,16 @@
 A file is named by the sha256 of everything it follows from: the class's drawings, the judge's weights, the
 code that turns drawings into pictures, the size of the pictures. Whatever changes, another name is looked
 for; nothing is ever wrong, only superfluous. A file that cannot be read is made anew, a folder that cannot
-be written is done without.
+be written is done without; of more than MAX_BYTES the files unused for longest are removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ..data.records import replacing
 from ..hub import sha256_of
 from ..models import sketch_classifier
 
+MAX_BYTES = 1 << 30  # of all files; the deep classes take 120 MB a judge
 CODE = (strokes, raster, recognizer, sketch_classifier, dataset)  # what decides features and pictures
 
 
@@ -41,6 +44,8 @@ class FeatureCache:
                 features, pictures = file["features"], file["pictures"]
         except (OSError, ValueError, KeyError, EOFError):  # not there, or damaged
             return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now
         sound = features.dtype == np.float32 and pictures.dtype == np.uint8 and len(features) == len(pictures)
         return (features, pictures) if sound else None
 
@@ -52,8 +57,17 @@ class FeatureCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
                 file.write(buffer.getbuffer())
+            self._make_room()
         except (OSError, ValueError):  # a full disk, a folder of somebody else
             return
+
+    def _make_room(self) -> None:
+        files = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+        total = 0
+        for path in files:
+            total += path.stat().st_size
+            if total > MAX_BYTES:
+                path.unlink(missing_ok=True)
 
     def _path(self, drawings: Path) -> Path:
         facts = [file_sha256(drawings), self.judge, *self.picture, *map(_code, CODE)]

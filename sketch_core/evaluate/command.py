@@ -18,7 +18,8 @@ from ..strokes import Sketch
 from . import plot
 from .cache import FeatureCache
 from .classes import choose_classes
-from .drawing import Counter, Draw, draw_all
+from .drawing import Counter, Draw, draw_all, drawer
+from .inception import load_inception
 from .measuring import PICTURE, PICTURE_LINE, OnProgress, Real, measure_real
 from .printing import differences_table, heading, sheet, sweep_table, table
 from .protocol import EMBEDDED, FORMAT, PLANS, judge_note, protocol, read_runs
@@ -67,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, help="passed on to the model, as are the next three")
     p.add_argument("--guidance", type=float)
     p.add_argument("--sampler")
-    p.add_argument("--schedule")
+    p.add_argument("--schedule", help="a name, or threshold:T:M, the shortcut that asks its network")
     p.add_argument(
         "--sweep", nargs="+", metavar="NAME=A,B", help=f"measure all combinations of {', '.join(KINDS)}"
     )
@@ -78,11 +79,23 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="recognizer whose classes and features count: name or .safetensors file (default: the embedded)",
     )
+    p.add_argument(
+        "--inception",
+        type=Path,
+        metavar="FILE",
+        help="weights of Inception v3: figures on its features, too",
+    )
     p.add_argument("--cache", type=Path, metavar="DIR", help="where features of real drawings are kept")
     p.add_argument("--from", dest="source", type=Path, metavar="JSON", help="print this file; draw nothing")
     p.add_argument("--against", type=Path, metavar="JSON", help="compare with the run of this file")
     p.add_argument("--out", type=Path, help="JSON file to write the report to")
     p.add_argument("--plot", type=Path, metavar="FILE", help=".svg or .png of quality against calls and time")
+    p.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE",
+        help=".svg or .png of recognizability and noise against t; measures nothing else (100 steps)",
+    )
     p.add_argument("--sheet", type=Path, help="PNG file to write drawings of every class to")
     p.add_argument("--json", action="store_true", help="print the figures as one flat JSON object, no table")
     p.add_argument("--force", action="store_true", help="overwrite those files")
@@ -97,9 +110,13 @@ def main(argv: Sequence[str]) -> int:
         p.error("give --data DIR to measure, or --from JSON to print what was measured")
     if args.source is not None and args.sheet is not None:
         p.error("--sheet needs drawings, which a file of --from does not hold")
-    if args.plot is not None and args.plot.suffix not in (".svg", ".png"):
-        p.error(f"--plot {args.plot.name} must end in .svg or .png")
-    _check_free([args.out, args.plot, args.sheet], force=args.force)
+    for name in ("plot", "curves"):
+        path = getattr(args, name)
+        if path is not None and path.suffix not in (".svg", ".png"):
+            p.error(f"--{name} {path.name} must end in .svg or .png")
+    _check_free([args.out, args.plot, args.curves, args.sheet], force=args.force)
+    if args.curves is not None:
+        return _curves(args)
     other = None if args.against is None else read_runs(args.against)[0]
     runs, drawn, real = (read_runs(args.source), [], None) if args.source else _measure(args, other)
     _print(args, runs, other)
@@ -109,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
             file.write((json.dumps(contents, indent=1) + "\n").encode())
     if args.plot is not None:
         with replacing(args.plot) as file:
-            file.write(_chart(runs, args.plot.suffix))
+            file.write(_image(quality_plot(runs), args.plot.suffix))
     if args.sheet is not None:
         with replacing(args.sheet) as file:
             sheet(drawn, real).save(file, format="PNG")
@@ -130,6 +147,7 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
     known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
     classes = choose_classes(args.classes, known)
     model, judge = load(args.model), load_recognizer(args.judge)
+    inception = None if args.inception is None else load_inception(args.inception)
     place = args.cache or cache_folder() / "features"
     real = measure_real(
         args.data,
@@ -137,10 +155,11 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         count=plan.count if args.count is None else args.count,
         judge=judge,
         seed=args.seed,
+        inception=inception,
         cache=FeatureCache(place, judge=judge_note(args.judge)["sha256"], picture=(PICTURE, PICTURE_LINE)),
         on_progress=_progress("measuring class"),
     )
-    shared = protocol(real, seeds=seeds, choice=args.seed, judge=args.judge, inception=None)
+    shared = protocol(real, seeds=seeds, choice=args.seed, judge=args.judge, inception=args.inception)
     if other is not None:
         check_comparable(plain(shared), other["protocol"])
     weights = find_weights(args.model)
@@ -149,11 +168,10 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
     for done, settings in enumerate(grid, 1):
         counter = Counter()
 
-        def draw(name, *, count, seed, settings=settings, counter=counter):
-            return model.draw(name, count=count, seed=seed, on_step=counter, **settings)
-
         words = "drawing class" if len(grid) == 1 else f"setting {done} of {len(grid)}, drawing class"
-        drawn = draw_all(draw, real, seeds, counter=counter, on_progress=_progress(words))
+        drawn = draw_all(
+            drawer(model, settings, counter), real, seeds, counter=counter, on_progress=_progress(words)
+        )
         report = compare(
             drawn.sketches,
             real,
@@ -167,6 +185,7 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
             "protocol": shared,
             "settings": note | DEFAULTS | settings,
             "calls": drawn.calls,
+            "shortcut_calls": drawn.shortcut_calls,
             "seconds_a_sketch": drawn.seconds,
             "cpu_seconds_a_sketch": drawn.cpu_seconds,
         }
@@ -188,8 +207,37 @@ def _print(args: argparse.Namespace, runs: Sequence[dict], other: dict | None) -
         sys.stdout.write("\n" + differences_table(differences(run, other)))
 
 
-def _chart(runs: Sequence[dict], suffix: str) -> bytes:
-    canvas = quality_plot(runs)
+def _curves(args: argparse.Namespace) -> int:
+    """The curves of a model: printed, drawn, and written to --out."""
+    from ..knitter import load
+    from .curves import curves, curves_plot, curves_table
+
+    if args.data is None:
+        raise ValueError("--curves needs --data DIR, whose file names say which classes there are.")
+    known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
+    settings = {name: getattr(args, name) for name in ("sampler", "guidance", "steps")}
+    settings = {"sampler": "ddpm"} | {name: value for name, value in settings.items() if value is not None}
+    found = curves(
+        load(args.model),
+        load_recognizer(args.judge),
+        choose_classes(args.classes, known),
+        count=args.count or 8,
+        seed=args.seed,
+        on_progress=_progress("drawing class"),
+        **settings,
+    )
+    sys.stdout.write(json.dumps(found) + "\n" if args.json else curves_table(found))
+    if args.out is not None:
+        about = {"model": find_weights(args.model).name, "model_sha256": sha256_of(find_weights(args.model))}
+        about |= {"judge": judge_note(args.judge), "seed": args.seed, "count": args.count or 8} | settings
+        with replacing(args.out) as file:
+            file.write((json.dumps({"format": FORMAT, "settings": about, "curves": found}) + "\n").encode())
+    with replacing(args.curves) as file:
+        file.write(_image(curves_plot(found), args.curves.suffix))
+    return 0
+
+
+def _image(canvas: plot.Canvas, suffix: str) -> bytes:
     if suffix == ".svg":
         return plot.to_svg(canvas).encode()
     buffer = io.BytesIO()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ..shortcut import Shortcut
 from ..strokes import Sketch
 from .measuring import OnProgress, Real
 
@@ -18,25 +19,60 @@ Draw = Callable[
 class Drawn:
     """Drawings, seed after seed and class after class, and what a drawing cost.
 
-    calls    network calls a sketch, the guided ones and those of a shortcut's network included; None where
-             nobody counted.
-    seconds  a sketch, by the clock;  cpu_seconds  by the processor, which a busy machine changes less.
+    calls           of the denoiser a sketch, 2 a step where it is guided; None where nobody counted.
+    shortcut_calls  of the network that a shortcut asks.
+    seconds         a sketch, by the clock;  cpu_seconds  by the processor, which a busy machine changes less.
     """
 
     sketches: list[Sketch]
     calls: float | None
+    shortcut_calls: float | None
     seconds: float
     cpu_seconds: float
 
 
 class Counter:
-    """An `on_step` that adds up network calls."""
+    """An `on_step` that adds up network calls, and those of a shortcut's network."""
 
     def __init__(self) -> None:
-        self.calls = 0.0
+        self.calls = self.shortcut_calls = 0.0
 
     def __call__(self, step) -> None:
         self.calls += float(step.prediction.calls.sum())
+
+    def asked(self, recognize: Callable) -> Callable:
+        """The same network of a shortcut, its calls counted."""
+
+        def counted(step):
+            found = recognize(step)
+            self.shortcut_calls += len(found)
+            return found
+
+        return counted
+
+
+def drawer(model, settings: Mapping, counter: Counter) -> Draw:
+    """A model's `draw` at fixed settings, counted.
+
+    A schedule `threshold:T:M` is the shortcut that asks: recognizability T, jumps of M thousandths.
+    """
+    settings, schedule = dict(settings), str(settings.get("schedule", ""))
+    if schedule.startswith("threshold"):
+        try:
+            _, threshold, m = schedule.split(":")
+            asking = Shortcut(float(threshold), int(m))
+        except ValueError as error:
+            raise ValueError(
+                f"cannot read the schedule {schedule!r} ({error}). "
+                f"Write threshold:T:M, such as threshold:0.5:50."
+            ) from None
+        stride = model.placement(asking, 1)
+        settings["schedule"] = replace(stride, recognize=counter.asked(stride.recognize))
+
+    def draw(name: str, *, count: int, seed: int) -> list[Sketch]:
+        return model.draw(name, count=count, seed=seed, on_step=counter, **settings)
+
+    return draw
 
 
 def draw_all(
@@ -49,10 +85,10 @@ def draw_all(
 ) -> Drawn:
     """Draws `real.counts` of each class for every seed; ValueError where a model draws another number.
 
-    counter  what the model's `on_step` is; its calls are read here.
+    counter  a new one that hears of the model's steps; its calls are read here.
     """
     sketches: list[Sketch] = []
-    calls, began, cpu = counter.calls if counter else 0.0, time.perf_counter(), time.process_time()
+    began, cpu = time.perf_counter(), time.process_time()
     for s, seed in enumerate(seeds):
         for c, (name, count) in enumerate(zip(real.classes, real.counts, strict=True), 1):
             drawn = list(draw(name, count=count, seed=seed))
@@ -66,7 +102,8 @@ def draw_all(
     n = len(sketches)
     return Drawn(
         sketches,
-        (counter.calls - calls) / n if counter else None,
+        counter.calls / n if counter else None,
+        counter.shortcut_calls / n if counter else None,
         (time.perf_counter() - began) / n,
         (time.process_time() - cpu) / n,
     )

@@ -44,9 +44,10 @@ def heading(report: dict) -> str:
     if p["inception"]:
         lines.append(f"Inception  sha256 {p['inception'][:16]}, drawings at 256 pixels with lines of 6")
     if report.get("calls") is not None:
+        asked = f" and {report['shortcut_calls']:.4g} of the shortcut's" if report["shortcut_calls"] else ""
         lines.append(
-            f"cost   {report['calls']:.4g} network calls a sketch, {report['seconds_a_sketch']:.3g} s by the "
-            f"clock, {report['cpu_seconds_a_sketch']:.3g} s of processor"
+            f"cost   {report['calls']:.4g} network calls a sketch{asked}, {report['seconds_a_sketch']:.3g} s "
+            f"by the clock, {report['cpu_seconds_a_sketch']:.3g} s of processor"
         )
     return "\n".join(lines) + "\n\n"
 
@@ -124,6 +125,7 @@ def classes_table(classes: Sequence[dict]) -> str:
 
 COLUMNS = (  # of a sweep: flat name, heading, width, digits
     ("calls", "calls", 8, 1),
+    ("shortcut_calls", "asked", 8, 1),  # the network of a shortcut
     ("seconds_a_sketch", "s", 8, 3),
     ("top1_share", "top-1/real", 12, 3),
     ("precision", "precision", 11, 3),
@@ -139,12 +141,14 @@ def sweep_table(runs: Sequence[dict]) -> str:
     """A line a run, a second one with the halves of its 95 % intervals where it has them; real at the end."""
     labels = run_labels(runs)
     width = max(len("setting"), *(len(label) for label in labels)) + 2
-    lines = [f"{'setting':{width}}" + "".join(f"{words:>{w}}" for _, words, w, _ in COLUMNS)]
+    asks = any(run.get("shortcut_calls") for run in runs)
+    columns = [column for column in COLUMNS if asks or column[0] != "shortcut_calls"]
+    lines = [f"{'setting':{width}}" + "".join(f"{words:>{w}}" for _, words, w, _ in columns)]
 
     def cells(flat: dict, suffix: str = "") -> str:
         scaled = {name: 1000 * value if name == "kid" else value for name, value in flat.items()}
         return "".join(
-            number(scaled[name], w, digits) if name in scaled else " " * w for name, _, w, digits in COLUMNS
+            number(scaled[name], w, digits) if name in scaled else " " * w for name, _, w, digits in columns
         )
 
     for label, run in zip(labels, runs, strict=True):

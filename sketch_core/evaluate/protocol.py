@@ -43,7 +43,7 @@ PLANS = {
 }
 
 
-def protocol(real: Real, *, seeds: Sequence[int], choice: int, judge: str, inception: str | None) -> dict:
+def protocol(real: Real, *, seeds: Sequence[int], choice: int, judge: str, inception: Path | None) -> dict:
     """All that two runs must share to be compared, and the versions that ran this; no path, no machine."""
     return {
         "classes": list(real.classes),
@@ -51,7 +51,7 @@ def protocol(real: Real, *, seeds: Sequence[int], choice: int, judge: str, incep
         "seeds": list(seeds),
         "choice": choice,
         "judge": judge_note(judge),
-        "inception": None if inception is None else sha256_of(Path(inception)),
+        "inception": None if inception is None else sha256_of(inception),
         "data": hashlib.sha256(json.dumps(real.data_sha256).encode()).hexdigest(),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }

@@ -31,6 +31,7 @@ from .measuring import DENSITY_K, K, Measured, OnProgress, Real, measure, neares
 QUANTILES = {"median": 0.5, "p5": 0.05}  # of nearest distances
 SETS = ("precision", "recall", "density", "coverage", "fid", "kid")  # figures of two sets
 MEANS = ("strokes", "ink", "points")  # figures of a drawing
+COSTS = ("calls", "shortcut_calls", "seconds_a_sketch")  # of a sketch; known where somebody counted
 GEOMETRY_PICTURE = 28  # pixels a side of the pictures that the Geometry Score takes as rows
 LESS_IS_BETTER = {"fid", "kid", "inception_fid", "inception_kid", "geometry"}
 
@@ -265,7 +266,7 @@ def figures_of(report: dict) -> dict[str, float]:
     for space, found in report["nearest"].items():
         flat[f"nearest_{space}"] = _ratio(found["fake"]["median"], found["real"]["median"])
     flat |= {"empty": report["empty"], "drawings": report["drawings"], "classes": report["classes"]}
-    flat |= {name: report[name] for name in ("calls", "seconds_a_sketch") if report.get(name) is not None}
+    flat |= {name: report[name] for name in COSTS if report.get(name) is not None}
     return flat
 
 

@@ -40,7 +40,7 @@ def quality_plot(runs: Sequence[dict]) -> Canvas:
     for label, run in zip(_line_names(runs), runs, strict=True):
         lines.setdefault(label, []).append(run)
     panels = []
-    for cost, words in (("calls", "network calls a sketch"), ("seconds_a_sketch", "seconds a sketch")):
+    for cost, words in (("calls", "denoiser calls a sketch"), ("seconds_a_sketch", "seconds a sketch")):
         for name, title in QUALITY:
             series = []
             for label, members in lines.items():
