@@ -72,24 +72,18 @@ def interrupt() -> NoReturn:
     raise management.InterruptProcessingException
 
 
-def telling(node_id: str | None) -> Callable:
-    """`tell(done, total, text)`: progress and a line of text on a node that waits; ends the run on cancel.
+def progress() -> Callable:
+    """`show(done, total)`: how far the node that runs is, its total None until it is known; ends it on cancel."""
+    bar = None
 
-    total  value of `done` at the end, or None as long as nobody knows.
-    """
-    bar, said = None, None
-
-    def tell(done: int, total: int | None, text: str) -> None:
-        nonlocal bar, said
+    def show(done: int, total: int | None) -> None:
+        nonlocal bar
         stop_if_cancelled()
         if total:
             bar = bar or comfy.utils.ProgressBar(total)
             bar.update_absolute(done, total)
-        if text != said:
-            said = text
-            say(text, node_id)
 
-    return tell
+    return show
 
 
 @contextmanager

@@ -90,22 +90,28 @@ def file_of(name: str) -> Path | None:
 # --- files
 
 
-def fetched(name: str, fetch: Fetch, node_id: str | None) -> Path:
+def fetched(name: str, fetch: Fetch, *, node_id: str | None = None) -> Path:
     """The file that `fetch` brings, shared with whoever else wants it, with progress on the node.
 
+    node_id  of a node that says it in words as well; Load Sketch Model has a row of its own for them.
     Cancelling the run leaves the transfer to others who want it; if there is nobody, it ends.
     """
     me = object()
     download = downloads.want(name, fetch, me)
-    tell = host.telling(node_id)
+    show = host.progress()
+    words = None
     try:
         while not download.wait(PAUSE):
-            tell(download.done, download.total, progress_text(download.done, download.total))
+            show(download.done, download.total)
+            words = progress_text(download.done, download.total)
+            host.say(words, node_id)
         return download.result()
     except Cancelled:  # with the button, in this browser or another
         host.interrupt()
     finally:
         downloads.leave(download, me)
+        if words:
+            host.say("Downloaded" if download.state == "done" else "Not downloaded", node_id)
 
 
 def fetch_known(name: str) -> Fetch:
@@ -136,7 +142,6 @@ class LoadSketchModel(io.ComfyNode):
                 ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model, for Sketch Sampler.")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -174,7 +179,7 @@ class LoadSketchModel(io.ComfyNode):
         if status is None:
             path = host.model_path(name)
         elif status.state == "missing":
-            path = fetched(status.name, fetch_known(status.name), cls.hidden.unique_id)
+            path = fetched(status.name, fetch_known(status.name))
         else:
             path = hub.find_weights(name, folders=host.model_folders())
         return io.NodeOutput(host.manage(lambda: knitter.load(path)))
@@ -256,7 +261,7 @@ class LoadFromHub(io.ComfyNode):
             label=label or None,
         )
         name = " ".join(filter(None, [f"{repo_id}/{filename}", revision, f"{scale or ''}", label]))
-        path = fetched(name, fetch, cls.hidden.unique_id)
+        path = fetched(name, fetch, node_id=cls.hidden.unique_id)
         return io.NodeOutput(host.manage(lambda: knitter.load(path)))
 
 

@@ -47,6 +47,11 @@ def when(happened, action) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def shown() -> bool:
+    """Whether a node has shown progress."""
+    return len(fake_comfyui.ProgressBar.made) > 0
+
+
 # --- the list
 
 
@@ -104,13 +109,12 @@ def test_a_file_that_is_replaced_is_loaded_again(node, folder):
 
 @pytest.mark.parametrize("choice", [MARKED, LARGE])
 def test_a_model_that_is_not_here_is_fetched_and_loaded(node, hub, pack, choice):
-    when(lambda: pack.host.said[1:], hub.go.set)
+    when(shown, hub.go.set)
     (loaded,) = node.execute(choice).values
     assert loaded.sketch_model.name == LARGE
     assert loaded.sketch_model.classes == ["a", "b", "c"]
     assert not next(loaded.sketch_model.network.parameters()).is_inference()
     assert hub.asked == [(LARGE,)]
-    assert "Downloading 1.3 MB of 2.7 MB" in pack.host.said
     assert (hub.bytes // 2, hub.bytes, None) in fake_comfyui.ProgressBar.made[-1].updates
     (again,) = node.execute(choice).values  # from disk
     assert again.sketch_model.name == LARGE
@@ -118,7 +122,7 @@ def test_a_model_that_is_not_here_is_fetched_and_loaded(node, hub, pack, choice)
 
 
 def test_cancelling_the_run_ends_the_transfer(node, hub, pack):
-    when(lambda: pack.host.said, lambda: setattr(pack.host, "cancelled", True))
+    when(shown, lambda: setattr(pack.host, "cancelled", True))
     with pytest.raises(fake_comfyui.Interrupted):
         node.execute(MARKED)
     assert hub.ended.wait(2)
@@ -129,7 +133,7 @@ def test_cancelling_the_run_ends_the_transfer(node, hub, pack):
 def test_cancelling_the_run_leaves_the_transfer_to_who_pressed_the_button(node, hub, pack):
     load, downloads = pack.part("nodes.load"), pack.part("nodes.downloads").downloads
     download = downloads.want(LARGE, load.fetch_known(LARGE), "button")
-    when(lambda: pack.host.said, lambda: setattr(pack.host, "cancelled", True))
+    when(shown, lambda: setattr(pack.host, "cancelled", True))
     with pytest.raises(fake_comfyui.Interrupted):
         node.execute(MARKED)
     assert not download.wait(0.2)
@@ -140,7 +144,7 @@ def test_cancelling_the_run_leaves_the_transfer_to_who_pressed_the_button(node, 
 
 def test_the_button_cancels_the_run_too(node, hub, pack):
     downloads = pack.part("nodes.downloads").downloads
-    when(lambda: pack.host.said, lambda: downloads.cancel(LARGE))
+    when(shown, lambda: downloads.cancel(LARGE))
     with pytest.raises(fake_comfyui.Interrupted):
         node.execute(MARKED)
 
@@ -181,6 +185,16 @@ def test_a_file_of_a_repository_is_fetched_and_loaded(pack, hub, widgets, asked)
     loaded = pack.run("SK_LoadFromHub", repo_id=" someone/sketches ", filename="a.pt", **widgets)
     assert loaded.sketch_model.classes == ["a", "b", "c"]
     assert hub.asked == [("someone/sketches", "a.pt", *asked)]
+
+
+def test_a_download_is_told_in_words(pack, hub):
+    when(shown, hub.go.set)
+    pack.run("SK_LoadFromHub", repo_id="someone/sketches", filename="a.safetensors")
+    assert "Downloading 1.3 MB of 2.7 MB" in pack.host.said
+    assert pack.host.said[-1] == "Downloaded"
+    said = len(pack.host.said)
+    pack.run("SK_LoadFromHub", repo_id="someone/sketches", filename="a.safetensors")  # at once
+    assert len(pack.host.said) == said
 
 
 def test_a_repository_that_refuses_says_so_in_a_sentence(pack, hub):
