@@ -73,7 +73,7 @@ def interrupt() -> NoReturn:
 
 
 def progress() -> Callable:
-    """`show(done, total)`: how far the node that runs is, its total None until it is known; ends it on cancel."""
+    """`show(done, total)`: how far the node is that runs, total None until it is known; ends it on cancel."""
     bar = None
 
     def show(done: int, total: int | None) -> None:
