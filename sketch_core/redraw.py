@@ -81,7 +81,7 @@ def complete(
         source, part = sources[i // count], given[i // count]
         rows = points[len(part) :].double().numpy() * model.scale / part.zoom
         places = part.points[-1] + rows.cumsum(0)
-        ends = np.flatnonzero(_lifts(pen)[len(part) : -1]) + 1
+        ends = np.flatnonzero(_lifts(pen)[len(part) + 1 : -1]) + 1
         strokes = source.strokes + tuple(np.split(places, ends))
         results.append(Sketch(strokes, source.canvas, model.name_of(starts[i].label)))
     return results
