@@ -275,9 +275,8 @@ class _HubHandler(_Handler):
         repo_id = f"{asked['organization']}/{asked['name']}"
         there = repo_id in self.hub.repositories
         if not there:
-            self.hub.repositories[repo_id] = Repository(
-                token=self.hub.writer if asked.get("private") else None
-            )
+            private = asked.get("private") or asked.get("visibility") == "private"  # as old and new ones ask
+            self.hub.repositories[repo_id] = Repository(token=self.hub.writer if private else None)
         self._say({"url": f"{self.hub.url}/{repo_id}"}, 409 if there else 200)
 
     def _place(self, file: dict) -> dict:
