@@ -69,7 +69,7 @@ class ComfyUI:
 
     def __init__(self, path: Path, python: str, base: Path, *, pack: Path = ROOT, **environment: str) -> None:
         """pack         the folder to link; environment  variables of the server."""
-        self.version = version(path)
+        self.path, self.python, self.version = path, python, version(path)
         self.base = base
         for folder in ("custom_nodes", "input", "output", "models/sketch_models", "temp", "user/default"):
             (base / folder).mkdir(parents=True)
@@ -135,14 +135,14 @@ class ComfyUI:
     def get(self, path: str):
         return asyncio.run(self._request("GET", path))
 
-    def post(self, path: str, data: dict):
-        return asyncio.run(self._request("POST", path, data))
+    def post(self, path: str, data: dict, headers: dict | None = None):
+        return asyncio.run(self._request("POST", path, data, headers))
 
-    async def _request(self, method: str, path: str, data: dict | None = None):
+    async def _request(self, method: str, path: str, data: dict | None = None, headers: dict | None = None):
         import aiohttp
 
         async with aiohttp.ClientSession() as session:
-            async with session.request(method, self.url + path, json=data) as reply:
+            async with session.request(method, self.url + path, json=data, headers=headers) as reply:
                 body = await reply.read()
         if "json" in reply.content_type:
             return reply.status, json.loads(body)

@@ -6,11 +6,15 @@ SCREENSHOTS  folder that keeps the screenshots; a temporary one if unset.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.host.comfyui import ROOT, ComfyUI, hosts, version
+from tests.host import pack_copy
+from tests.host.comfyui import PACK, ROOT, ComfyUI, hosts, version
+from tests.hub_server import FakeHub
 
 EMBEDDED = ROOT / "sketch_core" / "weights" / "stroke_transformer.quickdraw345.safetensors"
 
@@ -47,6 +51,21 @@ def comfyui(request, tmp_path_factory):
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def downloading(comfyui, tmp_path_factory):
+    """A second server of the same ComfyUI, with a copy of the pack that knows models on a Hub on loopback."""
+    folder = tmp_path_factory.mktemp(f"downloading-{comfyui.version}")
+    pack = pack_copy.copy_pack(folder / "pack" / PACK)
+    with FakeHub() as hub:
+        pack_copy.publish(hub, pack)
+        server = ComfyUI(comfyui.path, comfyui.python, folder / "base", pack=pack, HF_ENDPOINT=hub.url)
+        try:
+            server.wait_until_ready()
+            yield SimpleNamespace(comfyui=server, hub=hub, publish=partial(pack_copy.publish, hub, pack))
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")
