@@ -133,7 +133,7 @@ def test_the_node_downloads_with_progress_and_the_server_answers(downloading):
     reports = run.of(EVENT)
     assert reports[-1]["state"] == "done"
     assert {report["name"] for report in reports} == {name}
-    assert json.loads(run.outputs["9"]["probe"][0])["managed"]
+    assert json.loads(run.outputs["9"]["probe"][0])["gradients"]
     assert file_of(comfyui, name).stat().st_size == 8_596_538
     assert leftovers(comfyui) == []
     asked = len(hub.asked)
@@ -224,7 +224,7 @@ def test_anyones_repository(downloading):
     with model(downloading, "anyones"):
         run = comfyui.run(from_hub(filename="anyones.safetensors"))
     assert run.error is None, run.error
-    assert json.loads(run.outputs["9"]["probe"][0])["managed"]
+    assert json.loads(run.outputs["9"]["probe"][0])["gradients"]
     asked = len(hub.asked)
     assert comfyui.run(from_hub(filename="anyones.safetensors") | {"9": load("", 1)["9"]}).error is None
     assert len(hub.asked) == asked
