@@ -10,7 +10,7 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, load, recognize, render, routes, vector
+            from . import draw, edit, files, host, load, recognize, render, routes, trace, vector
 
             host.add_model_folder()
             routes.register()
@@ -21,6 +21,7 @@ class SketchKnitter(ComfyExtension):
                 *edit.NODES,
                 *files.NODES,
                 *vector.NODES,
+                *trace.NODES,
                 *recognize.NODES,
             ]
             for node in nodes:

@@ -24,7 +24,7 @@ from pathlib import Path
 MAX_DRAWINGS = 100_000  # of one run
 SHEET_MAX = 1024  # drawings on a sheet.png; the files beside it hold all
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
-READABLE = "SVG, ndjson, npz or bin"
+READABLE = "SVG, ndjson, npz, bin, PNG or JPG"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -340,13 +340,16 @@ PASSED_ON = {
 
 
 def read_drawings(path: Path) -> Iterator:
-    """The sketches of a file; a picture or an unknown suffix is refused in a sentence."""
+    """The sketches of a file; a picture is traced, an unknown suffix is refused in a sentence."""
     from .data import read_sketches
 
     if path.suffix.lower() in PICTURES:
-        raise ValueError(
-            f"{path} is a picture, and this release cannot turn pictures into strokes yet. Give {READABLE}."
-        )
+        from .trace import trace_file
+
+        sketch = trace_file(path).sketch
+        if not sketch.strokes:
+            raise ValueError(f"{path} shows no lines. Give a picture of a drawing, or {READABLE}.")
+        return iter([sketch])
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give a file: {READABLE}.")
     return read_sketches(path)

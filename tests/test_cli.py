@@ -407,8 +407,8 @@ def test_convert_many_to_a_folder_and_a_sheet(two, tmp_path):
         ("two.ndjson", "a.tiff", "cannot write a.tiff"),
         ("two.ndjson", "two.ndjson", "exists already"),
         ("none.ndjson", "a.svg", "No such file"),
-        ("photo.png", "a.svg", "cannot turn pictures into strokes"),
-        ("photo.JPG", "a.svg", "cannot turn pictures into strokes"),
+        ("photo.png", "a.svg", "cannot be read as a picture"),
+        ("photo.JPG", "a.svg", "No such file"),
         ("notes.txt", "a.svg", "suffix"),
         ("empty.ndjson", "a.svg", "holds no drawing"),
         ("cut.npz", "a.ndjson", "cut.npz"),
@@ -486,7 +486,8 @@ def test_recognize_by_what_is_asked(two, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("none.svg", "No such file"), ("a.png", "pictures"), ("cut.ndjson", "cut.ndjson:1")]
+    ("name", "message"),
+    [("none.svg", "No such file"), ("a.png", "No such file"), ("cut.ndjson", "cut.ndjson:1")],
 )
 def test_recognize_refuses_in_one_line(tmp_path, capsys, name, message):
     (tmp_path / "cut.ndjson").write_text('{"word": "cat", "drawing": [[[0,')

@@ -51,6 +51,9 @@ INPUTS = {
     "SK_Save": ["sketch", "filename_prefix"],
     "SK_Load": ["file", "start", "count"],
     "SK_LoadSVG": ["file", "class_name", "simplify", "svg"],
+    "SK_ImageToSketch": [
+        *("image", "mask", "threshold", "polarity", "tolerance", "min_length", "bridge", "class_name"),
+    ],
     "SK_Recognize": ["sketch", "by", "top_k"],
     "SK_PickBest": ["sketch", "keep", "class_name", "by"],
 }
@@ -68,6 +71,7 @@ OUTPUTS = {
     "SK_Save": ["SK_SKETCH"],
     "SK_Load": ["SK_SKETCH"],
     "SK_LoadSVG": ["SK_SKETCH"],
+    "SK_ImageToSketch": ["SK_SKETCH", "MASK"],
     "SK_Recognize": ["STRING", "FLOAT", "STRING"],
     "SK_PickBest": ["SK_SKETCH", "FLOAT"],
 }

@@ -33,6 +33,12 @@ class Trace:
     sketch: Sketch
     ink: np.ndarray
 
+    def mask(self) -> np.ndarray:
+        """(H, W) float32 at the picture's own size, 1 where there is ink."""
+        width, height = (int(side) for side in self.sketch.canvas)
+        ink = Image.fromarray(np.uint8(255) * self.ink)
+        return np.asarray(ink.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
+
 
 def image_to_sketch(image, **options) -> Sketch:
     """The strokes of a picture; what `trace` takes, without the ink."""
