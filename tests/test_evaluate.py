@@ -38,7 +38,7 @@ from sketch_core.evaluate.curves import curves, curves_plot, curves_table
 from sketch_core.evaluate.drawing import Counter, drawer
 from sketch_core.evaluate.inception import load_inception
 from sketch_core.evaluate.plot import to_svg
-from sketch_core.evaluate.printing import differences_table
+from sketch_core.evaluate.printing import differences_table, run_labels
 from sketch_core.evaluate.protocol import read_runs
 from sketch_core.evaluate.sweep import settings_grid
 from sketch_core.knitter import SketchModel
@@ -295,9 +295,9 @@ def command(monkeypatch, drawings, recognizer, folder, tmp_path):
     asked = []
 
     def draw(name, *, count, seed, on_step, **options):
-        asked.append((name, count, seed, options))
-        for _ in range(options.get("steps", 5)):
+        for _ in range(options.get("steps", 5)):  # the command stops at the first of a drawing that it tries
             on_step(SimpleNamespace(prediction=SimpleNamespace(calls=torch.full((count,), 2.0))))
+        asked.append((name, count, seed, options))
         shift = seed if options.get("steps") == 3 else 0
         return [drawings["test"][name][(i + shift) % COUNT] for i in range(count)]
 
@@ -452,6 +452,48 @@ def test_training_features_are_read_from_the_cache(command, tmp_path, monkeypatc
     command("--count", "8", "--json")
     assert seen.count(60) == 1
     assert sorted((tmp_path / "cache").glob("*.npz")) == files
+
+
+def test_a_cache_of_other_code_is_not_believed(command, tmp_path, monkeypatch, recognizer, capsys):
+    command("--count", "8", "--json")
+    first = capsys.readouterr().out
+    monkeypatch.setattr(recognizer, "projection", recognizer.projection * 1.01)
+    monkeypatch.setattr(recognizer, "means", recognizer.means * 1.01)
+    command("--count", "8", "--json")
+    assert json.loads(capsys.readouterr().out)["nearest_features"] == pytest.approx(
+        json.loads(first)["nearest_features"]
+    )  # all of them are 1 % larger; compared with the kept ones they would all be far off
+
+
+def test_settings_that_cannot_work_are_said_before_anything_is_measured(command, monkeypatch, small_model):
+    monkeypatch.setattr(sys.modules["sketch_core.knitter"], "load", lambda name: small_model)
+    monkeypatch.setattr("sketch_core.evaluate.command.measure_real", None)  # is not reached
+    with pytest.raises(ValueError, match="unknown sampler 'dimd'"):
+        command("--sampler", "dimd")
+    with pytest.raises(ValueError, match="steps is 0"):
+        command("--sweep", "steps=4,0")
+
+
+def test_files_of_several_runs_are_one_table(command, tmp_path, capsys):
+    paths = [tmp_path / f"{steps}.json" for steps in (3, 6)]
+    for steps, path in zip((3, 6), paths, strict=True):
+        command("--count", "8", "--steps", str(steps), "--out", str(path))
+    capsys.readouterr()
+    assert main(["--from", *map(str, paths)]) == 0
+    text = capsys.readouterr().out
+    assert "steps 3" in text
+    assert "steps 6" in text
+    command("--count", "7", "--out", str(tmp_path / "other.json"))
+    with pytest.raises(ValueError, match="do not compare: counts differs"):
+        main(["--from", str(paths[0]), str(tmp_path / "other.json")])
+
+
+def test_runs_of_weights_under_one_name_are_told_apart():
+    settings = {"model": "weights.safetensors", "sampler": "ddim", "steps": 4}
+    runs = [{"settings": settings | {"model_sha256": letter * 64}} for letter in "ab"]
+    assert run_labels(runs) == ["weights.safetensors aaaaaaaa", "weights.safetensors bbbbbbbb"]
+    runs.append({"settings": settings | {"model_sha256": "a" * 64, "steps": None}})
+    assert run_labels(runs)[1:] == ["weights.safetensors bbbbbbbb steps 4", "weights.safetensors aaaaaaaa"]
 
 
 def test_the_cache_changes_no_figure(folder, recognizer, real, tmp_path):

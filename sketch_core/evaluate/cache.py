@@ -1,9 +1,9 @@
 """Features of the training drawings, kept on disk: to measure all of them takes longer than to draw.
 
-A file is named by the sha256 of everything it follows from: the class's drawings, the judge's weights, the
-code that turns drawings into pictures, the size of the pictures. Whatever changes, another name is looked
-for; nothing is ever wrong, only superfluous. A file that cannot be read is made anew, a folder that cannot
-be written is done without; of more than MAX_BYTES the files unused for longest are removed.
+A file is named by the sha256 of what it follows from: the class's drawings, the judge's weights, the size of
+the pictures. Code changes, too: before a file is believed, a few of its drawings are measured anew and must
+come out the same (`measuring.py`). A file that cannot be read is made anew, a folder that cannot be written
+is done without; of more than MAX_BYTES the files unused for longest are removed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import raster, recognizer, strokes
-from ..data import dataset
 from ..data.records import replacing
 from ..hub import sha256_of
-from ..models import sketch_classifier
 
 MAX_BYTES = 1 << 30  # of all files; the deep classes take 120 MB a judge
-CODE = (strokes, raster, recognizer, sketch_classifier, dataset)  # what decides features and pictures
 
 
 class FeatureCache:
@@ -70,7 +66,7 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
 
     def _path(self, drawings: Path) -> Path:
-        facts = [file_sha256(drawings), self.judge, *self.picture, *map(_code, CODE)]
+        facts = [file_sha256(drawings), self.judge, *self.picture]
         return self.folder / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.npz"
 
 
@@ -83,8 +79,3 @@ def file_sha256(path: Path) -> str:
 @lru_cache(maxsize=4096)
 def _sha256(path: str, size: int, modified: int) -> str:
     return sha256_of(Path(path))
-
-
-def _code(module) -> str:
-    """The text of a module; its newlines do not count."""
-    return hashlib.sha256(Path(module.__file__).read_text("utf-8").encode()).hexdigest()

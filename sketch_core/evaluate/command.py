@@ -6,7 +6,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..data.dataset import class_name
@@ -18,7 +18,7 @@ from ..strokes import Sketch
 from . import plot
 from .cache import FeatureCache
 from .classes import choose_classes
-from .drawing import Counter, Draw, draw_all, drawer
+from .drawing import ASKING, Counter, Draw, draw_all, drawer, try_settings
 from .inception import load_inception
 from .measuring import PICTURE, PICTURE_LINE, OnProgress, Real, measure_real
 from .printing import differences_table, heading, sheet, sweep_table, table
@@ -86,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
         help="weights of Inception v3: figures on its features, too",
     )
     p.add_argument("--cache", type=Path, metavar="DIR", help="where features of real drawings are kept")
-    p.add_argument("--from", dest="source", type=Path, metavar="JSON", help="print this file; draw nothing")
+    p.add_argument(
+        "--from", dest="source", nargs="+", type=Path, metavar="JSON", help="print these files; draw nothing"
+    )
     p.add_argument("--against", type=Path, metavar="JSON", help="compare with the run of this file")
     p.add_argument("--out", type=Path, help="JSON file to write the report to")
     p.add_argument("--plot", type=Path, metavar="FILE", help=".svg or .png of quality against calls and time")
@@ -118,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
     if args.curves is not None:
         return _curves(args)
     other = None if args.against is None else read_runs(args.against)[0]
-    runs, drawn, real = (read_runs(args.source), [], None) if args.source else _measure(args, other)
+    runs, drawn, real = (_read(args.source), [], None) if args.source else _measure(args, other)
     _print(args, runs, other)
     if args.out is not None:
         contents = runs[0] if len(runs) == 1 else {"format": FORMAT, "runs": runs}
@@ -147,6 +149,8 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
     known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
     classes = choose_classes(args.classes, known)
     model, judge = load(args.model), load_recognizer(args.judge)
+    for settings in grid:
+        try_settings(model, classes[0], settings)
     inception = None if args.inception is None else load_inception(args.inception)
     place = args.cache or cache_folder() / "features"
     real = measure_real(
@@ -167,7 +171,6 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
     runs, drawn = [], None
     for done, settings in enumerate(grid, 1):
         counter = Counter()
-
         words = "drawing class" if len(grid) == 1 else f"setting {done} of {len(grid)}, drawing class"
         drawn = draw_all(
             drawer(model, settings, counter), real, seeds, counter=counter, on_progress=_progress(words)
@@ -183,7 +186,7 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         told = {
             "format": FORMAT,
             "protocol": shared,
-            "settings": note | DEFAULTS | settings,
+            "settings": note | DEFAULTS | settings | ({"steps": None} if _asks(settings) else {}),
             "calls": drawn.calls,
             "shortcut_calls": drawn.shortcut_calls,
             "seconds_a_sketch": drawn.seconds,
@@ -191,6 +194,19 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         }
         runs.append(plain(told | report))
     return runs, drawn.sketches, real
+
+
+def _asks(settings: Mapping) -> bool:
+    """Whether it is a shortcut that asks, which takes as many steps as it needs."""
+    return str(settings.get("schedule", "")).startswith(ASKING)
+
+
+def _read(paths: Sequence[Path]) -> list[dict]:
+    """The runs of all files, which must compare."""
+    runs = [run for path in paths for run in read_runs(path)]
+    for run in runs[1:]:
+        check_comparable(runs[0]["protocol"], run["protocol"])
+    return runs
 
 
 def _print(args: argparse.Namespace, runs: Sequence[dict], other: dict | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,13 +52,16 @@ class Counter:
         return counted
 
 
+ASKING = "threshold"  # how the schedule of the shortcut that asks begins: threshold:T:M
+
+
 def drawer(model, settings: Mapping, counter: Counter) -> Draw:
     """A model's `draw` at fixed settings, counted.
 
     A schedule `threshold:T:M` is the shortcut that asks: recognizability T, jumps of M thousandths.
     """
     settings, schedule = dict(settings), str(settings.get("schedule", ""))
-    if schedule.startswith("threshold"):
+    if schedule.startswith(ASKING):
         try:
             _, threshold, m = schedule.split(":")
             asking = Shortcut(float(threshold), int(m))
@@ -73,6 +77,21 @@ def drawer(model, settings: Mapping, counter: Counter) -> Draw:
         return model.draw(name, count=count, seed=seed, on_step=counter, **settings)
 
     return draw
+
+
+class _Enough(Exception):
+    """Raised at the first step of a drawing that is only tried."""
+
+
+def try_settings(model, name: str, settings: Mapping) -> None:
+    """Begins a drawing and leaves it after one step, so that settings that cannot work are said at once."""
+
+    class Stop(Counter):
+        def __call__(self, step) -> None:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        drawer(model, settings, Stop())(name, count=1, seed=0)
 
 
 def draw_all(

@@ -165,10 +165,14 @@ def sweep_table(runs: Sequence[dict]) -> str:
 def run_labels(runs: Sequence[dict]) -> list[str]:
     """What tells runs apart: those of their settings in which they differ, all of them for one run alone."""
     settings = [run["settings"] for run in runs]
+    files = {(s["model"], s["model_sha256"]) for s in settings}
+    if len(files) > len({name for name, _ in files}):  # several weights under one file name
+        settings = [s | {"model": f"{s['model']} {s['model_sha256'][:8]}"} for s in settings]
     names = [name for name in settings[0] if name != "model_sha256"]
     names = [name for name in names if len({str(s.get(name)) for s in settings}) > 1] or names
     plain = {"sampler", "schedule", "model"}  # their values need no name before them
-    return [" ".join(f"{s.get(n)}" if n in plain else f"{n} {s.get(n)}" for n in names) for s in settings]
+    told = [{n: s[n] for n in names if s.get(n) is not None} for s in settings]
+    return [" ".join(f"{v}" if n in plain else f"{n} {v}" for n, v in s.items()) for s in told]
 
 
 def differences_table(rows: Sequence[dict]) -> str:
