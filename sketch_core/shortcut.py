@@ -26,7 +26,7 @@ from .samplers import Step
 from .schedules import Stride, checked_steps, placed
 
 STEPS = 1000  # of the walk that a shortcut shortens
-SMALLEST_RISE = 0.01  # of a curve that says something
+SMALLEST_CHANGE = 0.01  # of a curve that says something
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,15 @@ class Curve:
 
     def times(self, steps: int) -> Tensor:
         """(steps + 1,) float64 from 1 to 0, the mean recognizability changing equally between them."""
-        r = np.asarray(self.r, dtype=np.float64)
-        up, down = np.maximum.accumulate(r), np.minimum.accumulate(r[::-1])[::-1]
-        rise = (up + down) / 2  # never falls, and is r itself where r never falls
-        whole = rise[-1] - rise[0]
-        if whole < SMALLEST_RISE:
+        t, r = np.asarray(self.t, dtype=np.float64), np.asarray(self.r, dtype=np.float64)
+        change = np.concatenate([[0.0], np.abs(np.diff(r)).cumsum()])  # what falls has changed as well
+        if change[-1] < SMALLEST_CHANGE:
             raise ValueError(
-                f"recognizability rises by {whole:.3f} only on the way to the drawing, so there is nothing "
+                f"recognizability changes by {change[-1]:.3f} only on the way to the drawing: there is nothing "
                 f"to place steps by. Use another schedule, or a model that draws what can be recognized."
             )
-        t = np.asarray(self.t, dtype=np.float64)
-        rise = 0.999 * (rise - rise[0]) / whole + 0.001 * (1 - t)  # strictly rising, so it can be inverted
-        found = np.interp(np.arange(checked_steps(steps) + 1) / steps, rise, t)
+        change = 0.999 * change / change[-1] + 0.001 * (1 - t)  # strictly rising, so it can be inverted
+        found = np.interp(np.arange(checked_steps(steps) + 1) / steps, change, t)
         found[0], found[-1] = 1.0, 0.0
         return torch.from_numpy(found)
 

@@ -115,7 +115,7 @@ def command(own, judge, *more) -> list[str]:
 
 def test_the_command_makes_a_file_beside_the_model_s_that_draws(files, capsys, monkeypatch):
     own, judge = files
-    monkeypatch.setattr("sketch_core.shortcut.SMALLEST_RISE", -1.0)  # an untrained model draws nothing
+    monkeypatch.setattr("sketch_core.shortcut.SMALLEST_CHANGE", -1.0)  # an untrained model draws nothing
     assert cli.main(command(own, judge)) == 0
     path = recognizability_file(own)
     says = read_file_metadata(path)
@@ -132,7 +132,7 @@ def test_the_command_makes_a_file_beside_the_model_s_that_draws(files, capsys, m
 
 def test_calibrating_keeps_the_network_and_follows_the_weights(files, capsys, monkeypatch):
     own, judge = files
-    monkeypatch.setattr("sketch_core.shortcut.SMALLEST_RISE", -1.0)
+    monkeypatch.setattr("sketch_core.shortcut.SMALLEST_CHANGE", -1.0)
     assert cli.main(command(own, judge)) == 0
     path = recognizability_file(own)
     before, kept = read_file_metadata(path), path.read_bytes()
@@ -177,5 +177,5 @@ def test_a_model_that_draws_nothing_to_recognize_gets_no_curve(files, capsys):
     torch.nn.init.zeros_(network.head.weight)
     write_weights(judge, network, {"classes": list(METADATA.classes)})
     assert cli.main(command(own, judge)) == 1
-    assert "rises by 0.000 only" in capsys.readouterr().err
+    assert "changes by 0.000 only" in capsys.readouterr().err
     assert not recognizability_file(own).exists()
