@@ -119,8 +119,8 @@ class Curve:
         change = np.concatenate([[0.0], np.abs(np.diff(r)).cumsum()])  # what falls has changed as well
         if change[-1] < SMALLEST_CHANGE:
             raise ValueError(
-                f"recognizability changes by {change[-1]:.3f} only on the way to the drawing: there is nothing "
-                f"to place steps by. Use another schedule, or a model that draws what can be recognized."
+                f"recognizability changes by {change[-1]:.3f} only on the way to the drawing: there is "
+                f"nothing to place steps by. Use another schedule, or a model that draws recognizable things."
             )
         change = 0.999 * change / change[-1] + 0.001 * (1 - t)  # strictly rising, so it can be inverted
         found = np.interp(np.arange(checked_steps(steps) + 1) / steps, change, t)
