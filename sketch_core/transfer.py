@@ -46,7 +46,7 @@ class Request:
     url, headers of the request.
     by_hand      a sentence: how the user gets the file without us.
     on_hub       whether the answer must come from a Hub, which names the commit.
-    bytes, sha256  what it must be, or None.
+    bytes, sha256  what it must be, or None; sha256_by: who says so.
     check_start  raises on first bytes that cannot be what is wanted.
     """
 
@@ -57,6 +57,7 @@ class Request:
     on_hub: bool = False
     bytes: int | None = None
     sha256: str | None = None
+    sha256_by: str = "you"
     check_start: Callable[[bytes], None] | None = None
 
 
@@ -315,7 +316,8 @@ class _Transfer:
         if self.request.bytes not in (None, self.done):
             self._refuse(f"has {self.done} bytes, wanted {self.request.bytes}")
         if self.request.sha256 not in (None, found):
-            self._refuse(f"is another file: sha256 {found[:12]}…, wanted {self.request.sha256[:12]}…")
+            known = f"{self.request.sha256_by} says {self.request.sha256[:12]}…"
+            self._refuse(f"is another file: its sha256 is {found[:12]}…, {known}")
         if self.request.sha256 is None and self.etag and not _fits_etag(self.part, found, self.etag):
             self._refuse(f"arrived damaged: it is not the file that the Hub calls {self.etag[:12]}…")
         with open(self.part, "rb+") as file:

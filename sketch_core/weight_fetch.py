@@ -61,7 +61,8 @@ def fetch(
         if path.is_file():  # whom we waited for has it
             return check(target, path)
         pinned = ledger.pinned(target.filename)
-        wanted = target.sha256 or pinned.get("source_sha256")
+        first = pinned.get("source_sha256") or (None if target.pickled else pinned.get("sha256"))
+        wanted = target.sha256 or first
         raw = downloaded_by_hand(target, folders) or in_hub_cache(target)
         if raw is not None:
             found, commit = ledger.sha256_of(raw), pinned.get("revision", "")
@@ -69,7 +70,7 @@ def fetch(
                 raise ValueError(another_file(target, raw, found, wanted))
         else:
             _refuse_offline(target, folder)
-            request = _request(target, folder, wanted)
+            request = _request(target, folder, first)
             received = transfer.receive(request, part, report)
             raw, found, commit = part, received.sha256, received.commit or ""
         facts = {"name": target.name, "source_sha256": found, "revision": commit}
@@ -170,7 +171,8 @@ def _refuse_offline(target: Target, folder: Path) -> None:
         )
 
 
-def _request(target: Target, folder: Path, sha256: str | None) -> transfer.Request:
+def _request(target: Target, folder: Path, first: str | None) -> transfer.Request:
+    """first: the sha256 of the first download on this machine, or None."""
     from huggingface_hub.utils import build_hf_headers
 
     on_hub = isinstance(target.source, Hub)
@@ -181,6 +183,7 @@ def _request(target: Target, folder: Path, sha256: str | None) -> transfer.Reque
         by_hand=by_hand(target, folder),
         on_hub=on_hub,
         bytes=target.bytes,
-        sha256=sha256,
+        sha256=target.sha256 or first,
+        sha256_by="the manifest" if target.sha256 else "the first download here",
         check_start=checkpoints.check_start if target.pickled else weight_file.check_start,
     )

@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +319,19 @@ def test_a_model_has_the_same_name_by_every_name_of_it(monkeypatch, whole, tmp_p
     copy.write_bytes(whole.read_bytes())
     monkeypatch.setattr("sketch_core.hub.find_weights", lambda name, folders: copy)
     assert {load_weights(name).name for name in ("default", full, copy)} == {full}
+
+
+def test_from_the_second_load_on_little_is_done_but_reading():
+    """In processor time, so that a busy machine fails nothing."""
+    if not read_manifest()[ALIASES["default"]].verified:
+        pytest.skip("the default model is not there yet")
+    load_weights("default")
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        load_weights("default")
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.3
 
 
 def test_sha256(whole):

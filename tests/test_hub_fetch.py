@@ -667,7 +667,9 @@ def test_each_refusal_has_its_sentence(server, folder, monkeypatch, trouble, com
 
 def test_bytes_that_are_not_the_manifests(server, folder, monkeypatch):
     publish(server, monkeypatch, bytes=SIZE, sha256="a" * 64)
-    refused(r"is another file: sha256 [0-9a-f]{12}…, wanted aaaaaaaaaaaa…. Nothing of it was kept", folder)
+    refused(
+        r"is another file: its sha256 is [0-9a-f]{12}…, the manifest says aaaaaaaaaaaa…. Nothing of", folder
+    )
     publish(server, monkeypatch, bytes=SIZE + 1, sha256="a" * 64)
     refused(rf"has {SIZE} bytes, wanted {SIZE + 1}. Nothing", folder)
     assert server.transfers() == 2  # the second was told before
@@ -680,6 +682,21 @@ def test_a_length_that_nobody_announces(server, folder, monkeypatch):
     publish(server, monkeypatch, content)
     server.troubles["model.safetensors"] = Trouble(no_length=True)
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == content
+
+
+def test_an_address_whose_file_is_another_one_now(server, folder, monkeypatch):
+    content = {seed: tensors(1_500_000, seed) for seed in (0, 1)}
+    source = object.__new__(Url)  # the manifest admits https only
+    monkeypatch.setattr(hub, "read_manifest", lambda: {NAME: entry(source)})
+    for seed in content:
+        server.add("owner/any", {"model.safetensors": content[seed]})
+        sha256 = hashlib.sha256(content[seed]).hexdigest()
+        object.__setattr__(source, "url", f"{server.storage_url}/{sha256}/model.safetensors")
+        if seed == 0:
+            hub.fetch_weights(NAME, folders=[folder]).unlink()
+    refused("is another file: .*, the first download here says", folder)
+    ledger.unpin(FILE)
+    assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == content[1]
 
 
 @pytest.mark.parametrize(
