@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from .classes import DEEP_CLASSES, PAPER_CLASSES, choose_classes
 from .command import evaluate, main
+from .comparing import differences
 from .drawing import draw_all
+from .figures import figures_of
 from .measuring import ink_length, measure_real, nearest_training, small_pictures
 from .printing import sheet, table
-from .report import Bar, compare, differences, figures_of
+from .report import Bar, compare
 
 __all__ = [
     "DEEP_CLASSES",

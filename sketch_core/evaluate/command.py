@@ -18,12 +18,14 @@ from ..strokes import Sketch
 from . import plot
 from .cache import FeatureCache
 from .classes import choose_classes
+from .comparing import check_comparable, differences
 from .drawing import ASKING, Counter, Draw, draw_all, drawer, try_settings
+from .figures import figures_of
 from .inception import load_inception
 from .measuring import PICTURE, PICTURE_LINE, OnProgress, Real, measure_real
 from .printing import differences_table, heading, sheet, sweep_table, table
 from .protocol import EMBEDDED, FORMAT, PLANS, judge_note, protocol, read_runs
-from .report import check_comparable, compare, differences, figures_of, plain
+from .report import compare, plain
 from .sweep import KINDS, quality_plot, settings_grid
 
 

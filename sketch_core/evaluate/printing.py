@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ..raster import contact_sheet
 from ..strokes import Sketch
+from .figures import figures_of
 from .measuring import Real
 from .protocol import EMBEDDED, judge_note
-from .report import figures_of
 
 SET_ROWS = (  # name in a report, words, digits
     ("precision", "precision (real: valid, test)", 3),

@@ -13,27 +13,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..metrics import (
-    bootstrap_interval,
-    centred_interval,
-    fid,
-    geometry_score,
-    half_sample,
-    kid,
-    neighbourhoods,
-    quantile_interval,
-)
-from ..raster import rasterize
+from ..metrics import bootstrap_interval, quantile_interval
 from ..strokes import Sketch
-from .classes import FOLDS, fold_of
-from .measuring import DENSITY_K, K, Measured, OnProgress, Real, measure, nearest_training
+from .figures import MEANS, fold_figures, geometry_figures, is_right, macro, ratio, set_figures
+from .measuring import Measured, OnProgress, Real, measure, nearest_training
+from .resampling import intervals
 
 QUANTILES = {"median": 0.5, "p5": 0.05}  # of nearest distances
-SETS = ("precision", "recall", "density", "coverage", "fid", "kid")  # figures of two sets
-MEANS = ("strokes", "ink", "points")  # figures of a drawing
-COSTS = ("calls", "shortcut_calls", "seconds_a_sketch")  # of a sketch; known where somebody counted
-GEOMETRY_PICTURE = 28  # pixels a side of the pictures that the Geometry Score takes as rows
-LESS_IS_BETTER = {"fid", "kid", "inception_fid", "inception_kid", "geometry"}
 
 
 @dataclass(frozen=True)
@@ -85,9 +71,9 @@ def compare(
         "seeds": seeds,
         "per_class_count": (min(real.counts), max(real.counts)),
     }
-    top1 = {"fake": _macro(right["fake"], labels), "real": _macro(right["real"], real.test.labels)}
+    top1 = {"fake": macro(right["fake"], labels), "real": macro(right["real"], real.test.labels)}
     report["top1"] = top1 | {
-        "ratio": _ratio(top1["fake"], top1["real"]),
+        "ratio": ratio(top1["fake"], top1["real"]),
         "fake_interval": bootstrap_interval(right["fake"], labels),
         "real_interval": bootstrap_interval(right["real"], real.test.labels),
     }
@@ -95,14 +81,14 @@ def compare(
         of_seeds = [found[name] for found in figures]
         report[name] = {"fake": float(np.mean(of_seeds)), "floor": value}
         if name.split("_")[-1] not in ("fid", "kid"):
-            report[name]["ratio"] = _ratio(report[name]["fake"], value)
+            report[name]["ratio"] = ratio(report[name]["fake"], value)
         if seeds > 1:
             report[name]["of_seeds"] = of_seeds
     if geometry:
         report["geometry"] = geometry_figures(real, sides, geometry)
     for name in MEANS:
         means = {side: float(getattr(m, name).mean()) for side, m in (("fake", fake), ("real", real.test))}
-        report[name] = means | {"ratio": _ratio(means["fake"], means["real"])}
+        report[name] = means | {"ratio": ratio(means["fake"], means["real"])}
     report["nearest"] = {
         space: {side: _spread(distances[space]) for side, distances in nearest.items()}
         | {"real_interval": {n: quantile_interval(nearest["real"][space], q) for n, q in QUANTILES.items()}}
@@ -123,7 +109,7 @@ def compare(
             "taken_for": _most_common(fake.found[(labels == c) & ~right["fake"]], real.judge.classes),
             "strokes_ratio": _class_ratio(fake, real.test, "strokes", c),
             "ink_ratio": _class_ratio(fake, real.test, "ink", c),
-            "nearest_ratio": _ratio(
+            "nearest_ratio": ratio(
                 float(np.median(nearest["fake"]["features"][labels == c])),
                 float(np.median(nearest["real"]["features"][real.test.labels == c])),
             ),
@@ -132,142 +118,6 @@ def compare(
         for c, name in enumerate(real.classes)
     ]
     return plain(report)
-
-
-def is_right(side: Measured, real: Real) -> np.ndarray:
-    """(B,) whether the judge gives each drawing its class; nothing drawn is never right."""
-    return (side.found == real.targets[side.labels]) & (side.ink > 0)
-
-
-def set_figures(real: Measured, fake: Measured) -> dict[str, float]:
-    """The figures SETS of two sets of drawings, on the judge's features and on Inception's where they are."""
-    found = {}
-    for prefix, a, b in (("", real.features, fake.features), ("inception_", real.inception, fake.inception)):
-        if a is not None and b is not None:
-            near = asdict(neighbourhoods(a, b, k=K, density_k=DENSITY_K)) | {
-                "fid": fid(a, b),
-                "kid": kid(a, b),
-            }
-            found |= {prefix + name: near[name] for name in SETS}
-    return found
-
-
-def geometry_figures(real: Real, sides: Sequence[Measured], runs: int) -> dict:
-    """Geometry Score of each seed's drawings, the mean of them, and that of the floor, times 1,000."""
-
-    def rows(side: Measured) -> np.ndarray:
-        return rasterize(side.sketches, GEOMETRY_PICTURE).reshape(len(side), -1)
-
-    test = rows(real.test)
-    if runs not in (known := real.floor_draws.setdefault("geometry", {})):
-        known[runs] = 1000 * geometry_score(test, rows(real.floor), runs=runs)
-    of_seeds = [1000 * geometry_score(test, rows(side), runs=runs) for side in sides]
-    return {"fake": float(np.mean(of_seeds)), "floor": known[runs], "runs": runs, "of_seeds": of_seeds}
-
-
-def fold_figures(real: Real, sides: Sequence[Measured]) -> list[dict]:
-    """The paper's folds: the same figures over the classes that are simple, moderate and complex."""
-    folds = np.array([FOLDS.index(fold_of(points)) for points in real.mean_points])
-    found = []
-    for f in np.unique(folds):
-        inside = [np.flatnonzero(folds[side.labels] == f) for side in (real.test, real.floor)]
-        test, floor = real.test.rows(inside[0]), real.floor.rows(inside[1])
-        parts = [side.rows(np.flatnonzero(folds[side.labels] == f)) for side in sides]
-        figures = [set_figures(test, part) for part in parts]
-        found.append(
-            {
-                "fold": FOLDS[f],
-                "classes": int((folds == f).sum()),
-                "mean_points": float(real.mean_points[folds == f].mean()),
-                "top1_fake": float(np.mean([_macro(is_right(p, real), p.labels) for p in parts])),
-                "top1_real": _macro(is_right(test, real), test.labels),
-            }
-            | {
-                name: {"fake": float(np.mean([found[name] for found in figures])), "floor": value}
-                for name, value in set_figures(test, floor).items()
-            }
-        )
-    return found
-
-
-def intervals(
-    report: dict,
-    real: Real,
-    sides: Sequence[Measured],
-    resamples: int,
-    on_progress: OnProgress | None = None,
-) -> dict:
-    """95 % intervals of the figures, and the half-sample figures that they come from.
-
-    Half samples of one number are the same sketches in every report on equal counts and seeds, so that two
-    reports can be compared draw by draw (`differences`).
-    """
-    if sum(real.counts) < 4 * (DENSITY_K + 1) or resamples < 2:
-        raise ValueError(
-            f"{sum(real.counts)} drawings and {resamples} half samples, wanted {4 * (DENSITY_K + 1)} and 2 "
-            f"or more. Give a larger --count, or --resamples 0."
-        )
-    draws: dict[str, list[float]] = {}
-    of_floor = real.floor_draws.setdefault(resamples, {})
-    known = bool(of_floor)
-    for d in range(resamples):
-        rng = np.random.default_rng([1, d])
-        test = real.test.rows(half_sample(real.test.labels, rng))
-        floor = real.floor.rows(half_sample(real.floor.labels, rng))
-        halves = [side.rows(half_sample(side.labels, rng)) for side in sides]
-        if not known:
-            for name, value in one_look(test, floor, real).items():
-                of_floor.setdefault(name, []).append(value)
-        looks = [one_look(test, half, real) for half in halves]
-        for name in looks[0]:
-            draws.setdefault(name, []).append(float(np.mean([look[name] for look in looks])))
-        if on_progress is not None:
-            on_progress(d + 1, resamples)
-    for name, share in (("top1", "top1_share"), ("recall", "recall_share")):
-        beside = of_floor["top1_real" if name == "top1" else name]
-        draws[share] = [_ratio(a, b) for a, b in zip(draws[name], beside, strict=True)]
-    draws.pop("top1_real")
-    flat = figures_of(report)
-    return {
-        "resamples": resamples,
-        "intervals": {name: centred_interval(flat[name], np.array(found)) for name, found in draws.items()},
-        "floor_intervals": {
-            name: centred_interval(flat[f"{name}_floor"], np.array(found))
-            for name, found in of_floor.items()
-            if f"{name}_floor" in flat
-        },
-        "draws": {name: [float(f"{value:.6g}") for value in found] for name, found in draws.items()},
-    }
-
-
-def one_look(test: Measured, fake: Measured, real: Real) -> dict[str, float]:
-    """The figures that half samples are asked for."""
-    found = set_figures(test, fake)
-    found["top1"] = _macro(is_right(fake, real), fake.labels)
-    found["top1_real"] = _macro(is_right(test, real), test.labels)
-    for name in MEANS:
-        found[f"{name}_share"] = _ratio(getattr(fake, name).mean(), getattr(test, name).mean())
-    return found
-
-
-def figures_of(report: dict) -> dict[str, float]:
-    """The report's figures by flat names, for a table, a plot, or the metadata of weights."""
-    flat = {
-        "top1": report["top1"]["fake"],
-        "top1_real": report["top1"]["real"],
-        "top1_share": report["top1"]["ratio"],
-    }
-    names = [name for name in report if name.removeprefix("inception_") in SETS] + ["geometry"]
-    for name in names:
-        if name in report:
-            flat |= {name: report[name]["fake"], f"{name}_floor": report[name]["floor"]}
-    flat["recall_share"] = report["recall"]["ratio"]
-    flat |= {f"{name}_share": report[name]["ratio"] for name in MEANS}
-    for space, found in report["nearest"].items():
-        flat[f"nearest_{space}"] = _ratio(found["fake"]["median"], found["real"]["median"])
-    flat |= {"empty": report["empty"], "drawings": report["drawings"], "classes": report["classes"]}
-    flat |= {name: report[name] for name in COSTS if report.get(name) is not None}
-    return flat
 
 
 def bars(report: dict) -> list[Bar]:
@@ -279,7 +129,7 @@ def bars(report: dict) -> list[Bar]:
         *(
             Bar(
                 f"nearest {space}, {name} over real",
-                _ratio(sides["fake"][name], sides["real"][name]),
+                ratio(sides["fake"][name], sides["real"][name]),
                 low=1.0,
             )
             for space, sides in nearest.items()
@@ -289,42 +139,6 @@ def bars(report: dict) -> list[Bar]:
         Bar("ink, share of real", report["ink"]["ratio"], low=0.85, high=1.15),
         Bar("empty drawings", report["empty"], high=0),
     ]
-
-
-def differences(ours: dict, theirs: dict) -> list[dict]:
-    """How two reports differ, figure by figure: their values, ours minus theirs, a 95 % interval of that.
-
-    The interval is of paired differences: half sample d holds the same real drawings, and the same seeds and
-    indices of drawings, in both. It is None where a report has no half samples of that figure.
-    `better` is True or False where the interval leaves out 0, else None; strokes, ink and points are neither.
-    """
-    check_comparable(ours["protocol"], theirs["protocol"])
-    a, b = figures_of(ours), figures_of(theirs)
-    rows = []
-    for name in [n for n in a if n in b and not n.endswith(("_floor", "_real"))]:
-        if a[name] is None or b[name] is None:
-            continue
-        row = {"figure": name, "ours": a[name], "theirs": b[name], "difference": a[name] - b[name]}
-        pairs = [report.get("draws", {}).get(name, []) for report in (ours, theirs)]
-        row["interval"] = row["better"] = None
-        if pairs[0] and len(pairs[0]) == len(pairs[1]):
-            low, high = centred_interval(row["difference"], np.subtract(*pairs))
-            row["interval"] = (low, high)
-            if name.removesuffix("_share") not in MEANS and (low > 0 or high < 0):
-                row["better"] = (low > 0) != (name in LESS_IS_BETTER)
-        rows.append(row)
-    return rows
-
-
-def check_comparable(ours: dict, theirs: dict) -> None:
-    """ValueError where two protocols differ in more than the versions that ran them."""
-    ours, theirs = (p | {"judge": p["judge"]["sha256"]} for p in (ours, theirs))  # a file may change its name
-    for name in sorted((set(ours) | set(theirs)) - {"versions"}):
-        if ours.get(name) != theirs.get(name):
-            raise ValueError(
-                f"the two runs do not compare: {name} differs. Measure both by one protocol, "
-                f"with the same judge and data."
-            )
 
 
 def plain(value):
@@ -338,17 +152,8 @@ def plain(value):
     return value
 
 
-def _macro(values: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean([values[labels == c].mean() for c in np.unique(labels)]))
-
-
-def _ratio(a: float, b: float) -> float:
-    """a / b; 1 when both are 0, infinite when only b is."""
-    return float(a / b) if b else (math.inf if a else 1.0)
-
-
 def _class_ratio(fake: Measured, real: Measured, name: str, c: int) -> float:
-    return _ratio(*(getattr(side, name)[side.labels == c].mean() for side in (fake, real)))
+    return ratio(*(getattr(side, name)[side.labels == c].mean() for side in (fake, real)))
 
 
 def _spread(distances: np.ndarray) -> dict[str, float]:

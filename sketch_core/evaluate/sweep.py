@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from .figures import figures_of
 from .plot import Canvas, Panel, Series, chart
 from .printing import run_labels
-from .report import figures_of
 
 KINDS = {"sampler": str, "schedule": str, "steps": int, "guidance": float}
 QUALITY = (("fid", "FID"), ("top1_share", "top-1, share of real"), ("recall", "recall"))
