@@ -21,6 +21,7 @@ PROPERTIES = frozenset(
 MAX_SHEET = 200_000  # characters of a style sheet; longer ones are fonts and are left out
 MAX_DECLARATIONS = 10_000  # characters of one block of declarations
 MAX_CLASSES = 1_000  # characters of a class attribute
+MAX_RULES = 20_000
 MAX_TRIALS = 1_000_000  # of a rule on an element, in a document
 _SELECTOR = re.compile(r"(\*|[\w-]*)((?:[.#][\w-]+)*)")
 
@@ -61,6 +62,8 @@ class StyleSheet:
         marks = re.findall(r"[.#][\w-]+", match[2])
         ids = sum(mark[0] == "#" for mark in marks)
         self.count += 1
+        if self.count > MAX_RULES:
+            raise SvgError(f"the SVG has more than {MAX_RULES} style rules. Save it as plain SVG.")
         weight = (ids * 1_000_000 + (len(marks) - ids) * 1_000 + bool(name), self.count)
         key = marks[-1] if marks else name  # by which an element finds the rule
         self.rules.setdefault(key, []).append((weight, name, frozenset(marks), plain, important))
