@@ -69,7 +69,7 @@ class ComfyUI:
 
     def __init__(self, path: Path, python: str, base: Path, *, pack: Path = ROOT, **environment: str) -> None:
         """pack         the folder to link; environment  variables of the server."""
-        self.path, self.python, self.version = path, python, version(path)
+        self.version = version(path)
         self.base = base
         for folder in ("custom_nodes", "input", "output", "models/sketch_models", "temp", "user/default"):
             (base / folder).mkdir(parents=True)

@@ -28,18 +28,15 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_generate_tests(metafunc):
-    if "comfyui" not in metafunc.fixturenames:
-        return
-    pairs = hosts()
-    if not pairs:
-        reason = "COMFYUI_PATH and COMFYUI_PYTHON do not name a ComfyUI checkout and its Python"
-        metafunc.parametrize(
-            "comfyui", [pytest.param(None, marks=pytest.mark.skip(reason), id="none")], indirect=True
-        )
-        return
-    metafunc.parametrize(
-        "comfyui", pairs, indirect=True, scope="session", ids=[version(path) for path, _ in pairs]
-    )
+    for server in {"comfyui", "downloading"} & set(metafunc.fixturenames):
+        pairs = hosts()
+        if not pairs:
+            reason = "COMFYUI_PATH and COMFYUI_PYTHON do not name a ComfyUI checkout and its Python"
+            none = pytest.param(None, marks=pytest.mark.skip(reason), id="none")
+            metafunc.parametrize(server, [none], indirect=True)
+            continue
+        ids = [version(path) for path, _ in pairs]
+        metafunc.parametrize(server, pairs, indirect=True, scope="session", ids=ids)
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +51,14 @@ def comfyui(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def downloading(comfyui, tmp_path_factory):
-    """A second server of the same ComfyUI, with a copy of the pack that knows models on a Hub on loopback."""
-    folder = tmp_path_factory.mktemp(f"downloading-{comfyui.version}")
+def downloading(request, tmp_path_factory):
+    """A server with a copy of the pack that knows models on a Hub on loopback, that Hub, and `publish`."""
+    path, python = request.param
+    folder = tmp_path_factory.mktemp(f"downloading-{version(path)}")
     pack = pack_copy.copy_pack(folder / "pack" / PACK)
     with FakeHub() as hub:
         pack_copy.publish(hub, pack)
-        server = ComfyUI(comfyui.path, comfyui.python, folder / "base", pack=pack, HF_ENDPOINT=hub.url)
+        server = ComfyUI(path, python, folder / "base", pack=pack, HF_ENDPOINT=hub.url)
         try:
             server.wait_until_ready()
             yield SimpleNamespace(comfyui=server, hub=hub, publish=partial(pack_copy.publish, hub, pack))

@@ -1,4 +1,4 @@
-"""The example workflow in a real front end: loads, runs, and shows its drawings on white in both renderers.
+"""The front end, in both renderers: the example shows its drawings, a model is fetched with a button.
 
 Needs playwright and a Chromium (CHROMIUM, or the usual names on the path). SCREENSHOTS keeps the pictures.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.hub_server import Trouble
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -19,6 +22,21 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 READY = "!!(window.app?.graph && window.LiteGraph?.registered_node_types?.SK_Preview)"
+LOADER = """name => {
+    app.graph.clear();
+    const node = LiteGraph.createNode("SK_LoadModel");
+    app.graph.add(node);
+    const saved = { ...node.serialize(), pos: [120, 160], size: [330, 60], widgets_values: [name] };
+    node.configure(saved);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [0, 0];
+    app.canvas.setDirty(true, true);
+}"""
+# The model's name in a saved workflow, in a run, and in the list.
+NAMES = """async () => {
+    const node = app.graph.nodes[0], { output } = await app.graphToPrompt();
+    return [node.serialize().widgets_values[0], output[node.id].inputs.model, node.widgets[0].value];
+}"""
 SHOWN = "document.querySelectorAll('.sk-preview img').length > 0"
 LISTEN = """for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
     app.api.addEventListener(kind, ({ detail }) => (window.ended = detail.exception_message ?? kind))"""
@@ -37,10 +55,9 @@ def chromium():
         browser.close()
 
 
-@pytest.mark.weights
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_the_example_runs_in_the_front_end(comfyui, chromium, screenshots, example, renderer):
+@contextmanager
+def page_of(comfyui, chromium, renderer: str):
+    """The front end with a renderer chosen, and nothing wrong in it when it is left."""
     if renderer == "nodes2" and tuple(map(int, comfyui.version.split("."))) < NODES2:
         pytest.skip(f"the front end of ComfyUI {comfyui.version} has no Nodes 2.0, only a first attempt")
     page = chromium.new_page(viewport={"width": 1900, "height": 960})
@@ -52,9 +69,22 @@ def test_the_example_runs_in_the_front_end(comfyui, chromium, screenshots, examp
         page.wait_for_timeout(1000)  # the default workflow is put in after the nodes are known
         if renderer == "nodes2":
             page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+        errors.clear()
+        yield page
+        assert errors == []
+    finally:
+        if renderer == "nodes2":
+            page.evaluate("app.extensionManager?.setting?.set('Comfy.VueNodes.Enabled', false)")
+        page.close()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_example_runs_in_the_front_end(comfyui, chromium, screenshots, example, renderer):
+    with page_of(comfyui, chromium, renderer) as page:
         workflow = json.loads(example.read_text("utf-8"))
         ours = len(workflow["nodes"])
-        errors.clear()
         page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         page.wait_for_timeout(1000)
         assert page.evaluate("app.graph.nodes.filter(node => node.has_errors || !node.type).length") == 0
@@ -84,8 +114,47 @@ def test_the_example_runs_in_the_front_end(comfyui, chromium, screenshots, examp
             histogram = drawn.histogram()
             assert sum(histogram[250:]) > 0.5 * drawn.width * drawn.height  # paper
             assert sum(histogram[:80]) > 10  # ink
-        assert errors == []
-    finally:
-        if renderer == "nodes2":
-            page.evaluate("app.extensionManager?.setting?.set('Comfy.VueNodes.Enabled', false)")
-        page.close()
+
+
+def row(page, text: str) -> None:
+    """Waits until the row of a loader says something."""
+    page.wait_for_function(f"document.querySelector('.sk-weights')?.innerText.includes('{text}')")
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+def test_a_model_is_fetched_with_the_button(downloading, chromium, screenshots, renderer):
+    comfyui, hub, training = downloading.comfyui, downloading.hub, f"button_{renderer}"
+    name, file = f"stroke_transformer.{training}", f"{training}.safetensors"
+    hub.troubles[file] = Trouble(speed=1 << 19)
+    downloading.publish(training)
+    with page_of(comfyui, chromium, renderer) as page:
+
+        def shoot(what: str) -> None:
+            page.wait_for_timeout(300)
+            page.screenshot(
+                path=screenshots / f"{what}-{comfyui.version}-{renderer}.png",
+                clip={"x": 0, "y": 0, "width": 700, "height": 400},
+            )
+
+        page.evaluate(LOADER, name)
+        row(page, "not here yet · 8.6 MB · CC-BY-4.0")
+        assert page.evaluate(NAMES) == [name, name, f"{name} (download 8.6 MB)"]
+        shoot("missing")
+        page.click(".sk-weights button:text('Download')")
+        row(page, "of 8.6 MB")
+        shoot("downloading")
+        with page_of(comfyui, chromium, renderer) as another:  # or the same one, reloaded
+            another.evaluate(LOADER, name)
+            row(another, "of 8.6 MB")
+            another.click(".sk-weights button:text('Cancel')")
+        row(page, "not here yet")
+        hub.troubles[file] = Trouble(status=404)
+        page.click(".sk-weights button:text('Download')")
+        row(page, "has no such file (404)")
+        shoot("failed")
+        hub.troubles.clear()
+        page.click(".sk-weights button:text('Try again')")
+        row(page, "here · 8.6 MB")
+        assert page.evaluate(NAMES) == [name, name, name]
+        shoot("here")
