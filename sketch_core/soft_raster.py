@@ -59,7 +59,7 @@ def soft_raster(
     real = torch.ones(B, N, dtype=torch.bool, device=points.device) if mask is None else mask
     check_shape("mask", real, f"{B} {N}")
     if not points.detach()[real].isfinite().all():
-        raise ValueError("points hold a coordinate that is not a finite number. Lower the guidance scale.")
+        raise ValueError("a point has a coordinate that is no finite number. Mask it, or lower the guidance.")
     width, height = (int(side) for side in (size if isinstance(size, (tuple, list)) else (size, size)))
     if not (0 < width <= 2**13 and 0 < height <= 2**13):
         raise ValueError(f"size is {width} x {height} pixels, wanted 1 to 8192 each.")

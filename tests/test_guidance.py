@@ -275,7 +275,7 @@ def wished(kind: str, guidance_scale: float = 1.7):
 def test_a_prediction_is_the_same_bits_in_any_batch(kind):
     denoise, x = wished(kind), offsets(seed=5)
     whole = denoise(x, T, EVERYONE)
-    for rows in map(torch.tensor, [[0], [2], [6], [4, 1], [6, 5, 4, 3, 2, 1, 0], [1, 2, 3, 4, 5]]):
+    for rows in map(torch.tensor, [[2], [6, 1], [6, 5, 4, 3, 2, 1, 0]]):
         part = denoise(x[rows], T[rows], rows)
         assert torch.equal(part.points, whole.points[rows])
         assert torch.equal(part.pen, whole.pen[rows])

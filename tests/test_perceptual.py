@@ -11,6 +11,7 @@ from sketch_core.hub import find_weights, load_weights
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.models.vgg import VGG16, VGG16Config, from_public
 from sketch_core.perceptual import Perceptual, photo_perceptual, sketch_perceptual
+from sketch_core.weight_file import write_weights
 from tests.tiny import normal
 
 SMALL = VGG16Config(widths=(4, 6, 8), depths=(2, 1, 2))
@@ -197,3 +198,11 @@ def test_vgg_refuses():
         small_vgg()(torch.zeros(1, 3, 3, 9))
     with pytest.raises(ValueError, match=r"rgb must have shape \(B, 3, H, W\)"):
         small_vgg()(torch.zeros(1, 1, 9, 9))
+
+
+def test_vgg_is_a_file_like_any_other(tmp_path):
+    state = small_vgg(seed=7)
+    write_weights(tmp_path / "vgg.safetensors", state, {"license": "BSD-3-Clause"})
+    found = load_weights(tmp_path / "vgg.safetensors").model
+    a, b = normal(2, 16, 16).abs().clamp(0, 1), normal(2, 16, 16, seed=1).abs().clamp(0, 1)
+    assert torch.equal(photo_perceptual(found)(a, b), photo_perceptual(state)(a, b))

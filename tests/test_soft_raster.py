@@ -54,7 +54,7 @@ def written_out(points: Tensor, down: Tensor, size: int, line_width: float, blur
 
 
 @pytest.mark.parametrize(("line_width", "blur"), SHARPNESS)
-@pytest.mark.parametrize("size", [8, 29, 40])
+@pytest.mark.parametrize("size", [8, 29])
 def test_it_is_the_formula_written_out_with_its_gradients(line_width, blur, size):
     points, down = (part.requires_grad_() for part in scribbles())
     ours = soft_raster(points, down, size, line_width=line_width, blur=blur)
@@ -118,6 +118,7 @@ def drawn(sketch: Sketch, size: int, line_width: float) -> Tensor:
 @pytest.mark.parametrize(("size", "line_width"), [(48, 1.5), (128, 1.5), (128, 3.0), (256, 3.0)])
 def test_a_sharp_drawing_is_that_of_the_exact_raster_within_tolerance(size, line_width):
     sketches = [fit(sketch, (255.0, 255.0), padding=20.0) for sketch in read_ndjson(DATA / "drawings.ndjson")]
+    sketches = sketches[:: len(sketches) // 6]
     assert len(sketches) > 5
     errors = []
     for sketch in sketches:
@@ -141,13 +142,14 @@ def test_dots_and_strokes_of_the_pen():
 # ---- gradients ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pairs", [2**12, 3])
-@pytest.mark.parametrize(("line_width", "blur"), SHARPNESS)
+@pytest.mark.parametrize(
+    ("line_width", "blur", "pairs"), [*((*pair, 2**12) for pair in SHARPNESS), (2.0, SHARP, 11)]
+)
 def test_gradients_are_those_of_finite_differences(monkeypatch, pairs, line_width, blur):
     monkeypatch.setattr(module, "PAIRS", pairs)  # all at once, and in many small parts
     points, down = scribbles(N=4, side=14)
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
-    seen = normal(15 * 15, 6).double()  # some mixtures of the pixels: a row of the Jacobian each
+    seen = normal(15 * 15, 2).double()  # some mixtures of the pixels: a row of the Jacobian each
 
     def draw(points, down):
         return soft_raster(points, down, 15, line_width=line_width, blur=blur, mask=mask).flatten(1) @ seen
@@ -160,7 +162,7 @@ def test_gradients_of_a_segment_without_length():
     points = torch.tensor([[[5.2, 5.1], [5.2, 5.1], [9.0, 4.0], [2.0, 11.3]]], dtype=torch.float64)
     down = torch.tensor([[0.7, 0.4, 0.0, 0.0]], dtype=torch.float64)  # the last point is a dot
 
-    seen = normal(15 * 15, 6).double()
+    seen = normal(15 * 15, 2).double()
 
     def draw(points, down):
         return soft_raster(points, down, 15, line_width=1.5, blur=2.0).flatten(1) @ seen
@@ -172,15 +174,17 @@ def test_gradients_of_a_segment_without_length():
 
 def test_an_image_pulls_a_line_onto_its_own():
     """Descent from a line elsewhere, blur falling from coarse to fine, ends on the target's line."""
-    wanted = torch.tensor([[[8.0, 40.0], [30.0, 22.0], [56.0, 30.0]]], dtype=torch.float64)
+    wanted = torch.tensor([[[5.0, 22.0], [16.0, 9.0], [28.0, 16.0]]], dtype=torch.float64)
     down = torch.ones(1, 3, dtype=torch.float64)
-    points = (wanted + torch.tensor([[[5.0, -4.0], [-4.0, 5.0], [-5.0, -5.0]]])).requires_grad_()
+    points = (wanted + torch.tensor([[[3.0, -2.0], [-2.0, 3.0], [-3.0, -3.0]]])).requires_grad_()
     descent = torch.optim.Adam([points], lr=0.5)
-    for blur in [8.0] * 40 + [4.0] * 40 + [1.5] * 40:
-        target, found = (soft_raster(p, down, 64, line_width=2.0, blur=blur) for p in (wanted, points))
-        descent.zero_grad()
-        (found - target).square().sum().backward()
-        descent.step()
+    for blur in (5.0, 2.5, 1.5):
+        target = soft_raster(wanted, down, 32, line_width=2.0, blur=blur)
+        for _ in range(15):
+            found = soft_raster(points, down, 32, line_width=2.0, blur=blur)
+            descent.zero_grad()
+            (found - target).square().sum().backward()
+            descent.step()
     assert (points - wanted).norm(dim=-1).max() < 0.5
 
 
@@ -293,5 +297,5 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"size is 0 x 0 pixels, wanted 1 to 8192 each"):
         soft_raster(points, down, 0, line_width=1.0)
     points[1, 2, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"a coordinate that is not a finite number. Lower the guidance"):
+    with pytest.raises(ValueError, match=r"a coordinate that is no finite number. Mask it, or lower"):
         soft_raster(points, down, 16, line_width=1.0)

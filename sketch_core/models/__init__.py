@@ -11,6 +11,7 @@ from .sketch_classifier import SketchClassifier, SketchClassifierConfig
 from .stroke_classifier import StrokeClassifier, StrokeClassifierConfig
 from .stroke_transformer import StrokeTransformer, StrokeTransformerConfig
 from .stroke_unet import StrokeUNet, StrokeUNetConfig
+from .vgg import VGG16, VGG16Config
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "stroke_transformer": (StrokeTransformer, StrokeTransformerConfig),
@@ -18,6 +19,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "sketch_classifier": (SketchClassifier, SketchClassifierConfig),
     "stroke_classifier": (StrokeClassifier, StrokeClassifierConfig),
     "recognizability": (Recognizability, RecognizabilityConfig),
+    "vgg16": (VGG16, VGG16Config),
 }
 
 
