@@ -73,6 +73,8 @@ def scribble(rng: np.random.Generator) -> Sketch:
 class ToyRecognizer:
     """Features are a fixed projection of small pictures, a class is the nearest mean."""
 
+    network = torch.nn.Identity()
+
     def __init__(self, examples: dict[str, list[Sketch]]) -> None:
         self.classes = ["something else", *examples]
         self.projection = np.random.default_rng(0).standard_normal((24 * 24, 12)) / 24
@@ -302,7 +304,8 @@ def command(monkeypatch, drawings, recognizer, folder, tmp_path):
         return [drawings["test"][name][(i + shift) % COUNT] for i in range(count)]
 
     knitter = SimpleNamespace(
-        load=lambda name: SimpleNamespace(draw=draw), DEFAULTS={"sampler": "ddim", "steps": 5}
+        load=lambda name: SimpleNamespace(draw=draw, network=torch.nn.Identity()),
+        DEFAULTS={"sampler": "ddim", "steps": 5},
     )
     monkeypatch.setitem(sys.modules, "sketch_core.knitter", knitter)
     monkeypatch.setattr("sketch_core.evaluate.command.load_recognizer", lambda name: recognizer)
@@ -472,6 +475,22 @@ def test_settings_that_cannot_work_are_said_before_anything_is_measured(command,
         command("--sampler", "dimd")
     with pytest.raises(ValueError, match="steps is 0"):
         command("--sweep", "steps=4,0")
+
+
+def test_a_device_that_is_not_there_is_said_in_a_sentence(command):
+    with pytest.raises(ValueError, match="cannot use the device 'abacus'"):
+        command("--device", "abacus")
+
+
+def test_without_gudhi_the_full_protocol_leaves_the_geometry_score_out(command, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gudhi" else find(name))
+    command("--protocol", "full", "--count", "8", "--seeds", "0", "--resamples", "2")
+    captured = capsys.readouterr()
+    assert "needs gudhi, which is not installed" in captured.err
+    assert "Geometry" not in captured.out
+    with pytest.raises(ValueError, match="needs gudhi"):
+        command("--geometry", "5")
 
 
 def test_files_of_several_runs_are_one_table(command, tmp_path, capsys):

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from ..data.dataset import class_name
 from ..data.records import replacing
 from ..hub import find_weights, sha256_of
 from ..ledger import cache_folder
+from ..metrics.geometry import need_gudhi
 from ..recognizer import load_recognizer
 from ..strokes import Sketch
 from . import plot
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="weights of Inception v3: figures on its features, too",
     )
+    p.add_argument("--device", default="cpu", help="where networks run: cpu, cuda, cuda:1, mps (default cpu)")
     p.add_argument("--cache", type=Path, metavar="DIR", help="where features of real drawings are kept")
     p.add_argument(
         "--from", dest="source", nargs="+", type=Path, metavar="JSON", help="print these files; draw nothing"
@@ -147,10 +151,11 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
     grid = [given | settings for settings in settings_grid(args.sweep or [])]
     seeds = args.seeds or [args.seed + seed for seed in plan.seeds]
     resamples = plan.resamples if args.resamples is None else args.resamples
-    geometry = plan.geometry if args.geometry is None else args.geometry
+    geometry = _geometry(args, plan.geometry)
     known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
     classes = choose_classes(args.classes, known)
     model, judge = load(args.model), load_recognizer(args.judge)
+    _move(args.device, model.network, judge.network)
     for settings in grid:
         try_settings(model, classes[0], settings)
     inception = None if args.inception is None else load_inception(args.inception)
@@ -166,6 +171,7 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         on_progress=_progress("measuring class"),
     )
     shared = protocol(real, seeds=seeds, choice=args.seed, judge=args.judge, inception=args.inception)
+    shared["versions"]["on"] = args.device
     if other is not None:
         check_comparable(plain(shared), other["protocol"])
     weights = find_weights(args.model)
@@ -196,6 +202,28 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         }
         runs.append(plain(told | report))
     return runs, drawn.sketches, real
+
+
+def _geometry(args: argparse.Namespace, planned: int) -> int:
+    """Runs of the Geometry Score: what was asked for, or what the plan says where gudhi is installed."""
+    runs = planned if args.geometry is None else args.geometry
+    try:
+        if runs:
+            need_gudhi()
+    except ValueError as error:
+        if args.geometry is not None:
+            raise
+        sys.stderr.write(f"sketch_core: {error} It is left out.\n")
+        return 0
+    return runs
+
+
+def _move(device: str, *networks: torch.nn.Module) -> None:
+    try:
+        for network in networks:
+            network.to(device)
+    except (RuntimeError, AssertionError) as error:  # unknown, or not of this torch
+        raise ValueError(f"cannot use the device {device!r}. Give cpu, or one that torch has.") from error
 
 
 def _asks(settings: Mapping) -> bool:
@@ -235,9 +263,11 @@ def _curves(args: argparse.Namespace) -> int:
     known = [class_name(path) for path in sorted(args.data.glob("*.npz"))]
     settings = {name: getattr(args, name) for name in ("sampler", "guidance", "steps")}
     settings = {"sampler": "ddpm"} | {name: value for name, value in settings.items() if value is not None}
+    model, judge = load(args.model), load_recognizer(args.judge)
+    _move(args.device, model.network, judge.network)
     found = curves(
-        load(args.model),
-        load_recognizer(args.judge),
+        model,
+        judge,
         choose_classes(args.classes, known),
         count=args.count or 8,
         seed=args.seed,
