@@ -12,7 +12,10 @@ True
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["PenState", "Sketch", "StrokeLatent", "load", "load_recognizer"]
+__all__ = [
+    *("PenState", "Sketch", "StrokeLatent", "load", "load_recognizer"),
+    *("complete", "heal", "interpolate", "vary"),
+]
 
 
 def __getattr__(name: str):
@@ -23,6 +26,10 @@ def __getattr__(name: str):
         from . import knitter as home
     elif name == "load_recognizer":
         from . import recognizer as home
+    elif name in ("complete", "heal", "vary"):
+        from . import redraw as home
+    elif name == "interpolate":
+        from . import inbetween as home
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(home, name)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .strokes import QUICKDRAW_CANVAS, PenState, Sketch, bounds, kept_by_simplifying
+from .strokes import QUICKDRAW_CANVAS, PenState, Sketch, bounds, distance_to_segment, kept_by_simplifying
 
 SIDE = QUICKDRAW_CANVAS[0]
 EPSILON = 2.0  # units of the model's canvas, as Quick, Draw! simplifies
@@ -44,6 +44,16 @@ class Given:
     def known(self) -> np.ndarray:
         """(n + 1,) bool, which points are not lost."""
         return np.isfinite(self.points).all(1)
+
+    @property
+    def with_ends_only(self) -> int:
+        """Rows that are left when every stroke is its two ends."""
+        starts = np.concatenate([[True], self.pen[:-1] != PenState.DOWN])
+        return int((starts | (self.pen != PenState.DOWN)).sum()) - 1
+
+    def offsets(self, scale: float) -> np.ndarray:
+        """(n, 2) float64, model units of `scale` units of the model's canvas; 0 next to lost points."""
+        return np.nan_to_num(np.diff(self.points, axis=0) * self.zoom / scale)
 
     def __len__(self) -> int:
         """How many rows (offsets) the model has of it."""
@@ -166,11 +176,30 @@ def _moved_along(inner: np.ndarray, ends: np.ndarray, moved: np.ndarray) -> np.n
     return inner + (1 - share) * moved[0] + share * moved[1]
 
 
-def broken(sketch: Sketch, lost: Sequence[np.ndarray]) -> Sketch:
-    """What is left to see when points are lost: the lines end before them and begin again after them."""
-    strokes = []
-    for stroke, mask in zip(sketch.strokes, lost, strict=True):
-        for run in np.split(np.arange(len(stroke)), np.flatnonzero(np.diff(mask)) + 1):
-            if not mask[run[0]]:
-                strokes.append(stroke[run])
-    return replace(sketch, strokes=tuple(strokes))
+def without_between(given: Given) -> Given:
+    """The drawing as the model sees it: what was left out on the way stays out."""
+    return replace(given, between=(np.zeros((0, 2), np.float32),) * len(given.points))
+
+
+def with_rows(given: Given, rows: int) -> Given:
+    """The same drawing in exactly so many rows: longest lines halved, or the points that bend least left out.
+
+    Nothing may be lost in it. What `between` held goes.
+    """
+    points, pen = list(given.points), list(given.pen)
+    if not given.with_ends_only <= rows:
+        raise ValueError(f"a drawing that needs {given.with_ends_only} points cannot be made of {rows}.")
+    while len(points) - 1 > rows:
+        inner = [i for i in range(1, len(points) - 1) if pen[i - 1] == pen[i] == PenState.DOWN]
+        bends = [distance_to_segment(points[i][None], points[i - 1], points[i + 1])[0] for i in inner]
+        least = inner[int(np.argmin(bends))]
+        del points[least], pen[least]
+    while len(points) - 1 < rows:
+        lengths = [
+            np.hypot(*(b - a)) if state == PenState.DOWN else -1.0
+            for a, b, state in zip(points, points[1:], pen, strict=False)
+        ]
+        longest = int(np.argmax(lengths))
+        points.insert(longest + 1, (points[longest] + points[longest + 1]) / 2)
+        pen.insert(longest + 1, pen[longest])
+    return without_between(replace(given, points=np.array(points), pen=np.array(pen)))

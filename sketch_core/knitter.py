@@ -3,7 +3,7 @@
 Sketch i of a seed is the same drawing alone, in any batch, and after others finish: its length and every
 noise it sees come from a generator of its own, seeded by (seed, i), on the CPU.
 
-Limits: rectify, complete, heal, vary and interpolate are not built yet.
+Limits: from a class to drawings; what starts from a drawing of the user's is in redraw.py and inbetween.py.
 """
 
 from __future__ import annotations
@@ -280,10 +280,10 @@ class SketchModel:
         count: int,
         start: int,
         seed: int,
-        sampler: str,
-        guidance: float,
-        detail: int | None,
-        batch_size: int,
+        sampler: str = DEFAULTS["sampler"],
+        guidance: float = DEFAULTS["guidance"],
+        detail: int | None = None,
+        batch_size: int = BATCH,
     ) -> None:
         """Refuses settings of a run in one sentence."""
         whole = {

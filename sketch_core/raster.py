@@ -197,6 +197,17 @@ def _segments(
     return points[starts], points[following[starts]], owner[starts]
 
 
+def placement(
+    sketch: Sketch, size: tuple[int, int], *, padding: float | None = 0.05
+) -> tuple[float, np.ndarray]:
+    """zoom and shift (2,) from canvas units to the pixels where `sketch_to_array` draws them."""
+    width, height = _size(size)
+    points = np.concatenate([*sketch.strokes, np.zeros((0, 2))]).astype(np.float64)
+    owner, line_width = np.zeros(len(points), dtype=np.int64), max(1.0, min(width, height) / 85)
+    zoom, shift = _placement([sketch], points, owner, width, height, line_width, padding)
+    return float(zoom[0]), shift[0]
+
+
 def _placement(
     sketches: list[Sketch],
     points: np.ndarray,

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .denoisers import Condition, Denoise, Prediction, takes_known
-from .given import Given, bring, put_back, size_of_part, size_of_whole
+from .given import Given, bring, put_back, size_of_part, size_of_whole, without_between
 from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
 from .models.stroke_transformer import Known
 from .pen import lift_probability
@@ -92,6 +92,7 @@ def heal(
     sketch: Sketch | Sequence[Sketch],
     *,
     lost: Sequence | None = None,
+    strength: float = 0.0,
     class_name: str | None = None,
     count: int = 1,
     start: int = 0,
@@ -99,38 +100,49 @@ def heal(
     recognizer: Recognizer | None = None,
     **sampling,
 ) -> list[Sketch]:
-    """Draws anew the points that are lost, between those that are not, which stay to the coordinate.
+    """Mends a drawing: draws anew the points that are lost, and draws again those that are out of place.
 
-    lost  for each stroke a mask (n,) of its points, as `eraser` and `gaps` make them; one list a sketch. What
-          is drawn instead begins and ends where the line broke off, and may lift the pen.
+    lost      for each stroke a mask (n,) of its points, as the functions of `lost.py` make them; one list a
+              sketch. What is drawn instead begins and ends where the line broke off, and may lift the pen;
+              all other points stay to the coordinate.
+    strength  0 leaves it at that. Above, every line is then noised to that time and drawn again between its
+              two ends, which stay: what shook comes out straighter. The user's lifts of the pen stay too.
 
     The other options are those of `complete`.
     """
+    if not 0 <= strength < 1:
+        raise ValueError(f"strength is {strength:g}, wanted 0 (only lost points) to below 1.")
+    model.check(count, start, seed)
     sources = _sources(sketch)
-    masks = [lost] if isinstance(sketch, Sketch) else lost
-    if lost is None or len(masks) != len(sources):
-        raise ValueError(
-            f"lost has masks for {0 if lost is None else len(masks)} sketches, wanted them for "
-            f"{len(sources)}. Give a list of masks for each sketch."
-        )
     labels = classes_of(model, sources, class_name, recognizer)
-    given = [
-        bring(source, size_of_whole(source), model.longest, lost=mask)
-        for source, mask in zip(sources, masks, strict=True)
-    ]
-    starts = [
-        _Start.of(part, label, model.scale, sketch_generator(seed, index))
-        for label, part in zip(labels, given, strict=True)
-        for index in range(start, start + count)
-    ]
-    drawn = _walk(model, starts, count=count, start=start, seed=seed, detail=None, **sampling)
-    results = []
-    for i, (points, pen) in enumerate(drawn):
-        source, part = sources[i // count], given[i // count]
-        places = _anchored(part, points.double().numpy() * model.scale / part.zoom)
-        lift = np.where(part.known, part.pen != PenState.DOWN, _lifts(pen))
-        results.append(put_back(source, part, places, lift, model.name_of(starts[i].label)))
-    return results
+    options = {"count": count, "start": start, "seed": seed, **sampling}
+    healed = [source for source in sources for _ in range(count)]
+    if lost is not None:
+        masks = [lost] if isinstance(sketch, Sketch) else list(lost)
+        if len(masks) != len(sources):
+            raise ValueError(
+                f"lost has masks for {len(masks)} sketches, wanted them for {len(sources)}. "
+                f"Give a list of masks for each sketch."
+            )
+        given = [
+            bring(source, size_of_whole(source), model.longest, lost=mask)
+            for source, mask in zip(sources, masks, strict=True)
+        ]
+        healed = _held(model, sources, given, labels, **options)
+    if strength > 0:
+        given = [without_between(bring(one, size_of_whole(one), model.longest)) for one in healed]
+        anchors = [_stroke_ends(part) for part in given]
+        each = {**options, "count": 1}
+        labels = [label for label in labels for _ in range(count)]
+        drawn = []
+        for k in range(count):  # the k-th of each sketch is drawing start + k of the seed
+            rows = slice(k, None, count)
+            each["start"] = start + k
+            drawn.append(
+                _held(model, healed[rows], given[rows], labels[rows], anchors[rows], level=strength, **each)
+            )
+        healed = [one for group in zip(*drawn, strict=True) for one in group]
+    return healed
 
 
 def vary(
@@ -157,30 +169,58 @@ def vary(
     """
     if not 0 <= amount <= 1:
         raise ValueError(f"amount is {amount:g}, wanted 0 (the same drawing) to 1 (another one).")
+    model.check(count, start, seed)
     sources = _sources(sketch)
     if amount == 0:
         return [source for source in sources for _ in range(count)]
     labels = classes_of(model, sources, class_name, recognizer)
     given = [bring(source, size_of_whole(source), model.longest) for source in sources]
     starts = [
-        _Start.of(part, label, model.scale, sketch_generator(seed, index), free=True)
+        _Start.of(part, label, model.scale, sketch_generator(seed, index), anchors=np.zeros_like(part.known))
         for label, part in zip(labels, given, strict=True)
         for index in range(start, start + count)
     ]
-    drawn = _walk(model, starts, count=count, start=start, seed=seed, detail=None, level=amount, **sampling)
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, level=amount, **sampling)
     level = float(ALPHA_BARS[model.network.config.schedule](torch.tensor([amount])))
     belief = BELIEF * level / max(1 - level, 1e-9)
     results = []
     for i, (points, pen) in enumerate(drawn):
         source, part = sources[i // count], given[i // count]
-        places = np.concatenate([np.zeros((1, 2)), points.double().numpy() * model.scale / part.zoom]).cumsum(
-            0
-        )
+        offsets = points.double().numpy() * model.scale / part.zoom
+        places = np.concatenate([np.zeros((1, 2)), offsets]).cumsum(0)
         places += (part.points - places).mean(0)
         own = F.one_hot(torch.from_numpy(part.pen[1:]).long(), len(PenState))
-        results.append(
-            put_back(source, part, places, _lifts(pen + belief * own), model.name_of(starts[i].label))
-        )
+        lift = _lifts(pen + belief * own)
+        results.append(put_back(source, part, places, lift, model.name_of(starts[i].label)))
+    return results
+
+
+def _held(
+    model: SketchModel,
+    sources: Sequence[Sketch],
+    given: Sequence[Given],
+    labels: Sequence[int],
+    anchors: Sequence[np.ndarray] | None = None,
+    *,
+    count: int,
+    start: int,
+    seed: int,
+    **sampling,
+) -> list[Sketch]:
+    """`count` drawings of each source in which the anchors keep their places, and known points their pen."""
+    fixed = [part.known for part in given] if anchors is None else anchors
+    starts = [
+        _Start.of(part, label, model.scale, sketch_generator(seed, index), anchors=held)
+        for label, part, held in zip(labels, given, fixed, strict=True)
+        for index in range(start, start + count)
+    ]
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, **sampling)
+    results = []
+    for i, (points, pen) in enumerate(drawn):
+        source, part = sources[i // count], given[i // count]
+        places = _anchored(part, fixed[i // count], points.double().numpy() * model.scale / part.zoom)
+        lift = np.where(part.known, part.pen != PenState.DOWN, _lifts(pen))
+        results.append(put_back(source, part, places, lift, model.name_of(starts[i].label)))
     return results
 
 
@@ -212,16 +252,18 @@ class _Start:
         generator: torch.Generator,
         *,
         length: int | None = None,
-        free: bool = False,
+        anchors: np.ndarray | None = None,
     ) -> _Start:
-        """length  rows of the finished drawing, if it goes on;  free: nothing is held."""
+        """length  rows of the finished drawing, if it goes on.
+
+        anchors  (m + 1,) bool, the points that keep their place; None: those that are not lost.
+        """
         m, n = len(given), length or len(given)
-        there = given.known
+        there = given.known if anchors is None else anchors
         known = torch.zeros(n, dtype=torch.bool)
-        known[:m] = torch.from_numpy(there[1:] & there[:-1]) & (not free)
+        known[:m] = torch.from_numpy(there[1:] & there[:-1])
         points = torch.zeros(n, 2)
-        offsets = np.nan_to_num(np.diff(given.points, axis=0) * given.zoom / scale)
-        points[:m] = torch.from_numpy(offsets).float()
+        points[:m] = torch.from_numpy(given.offsets(scale)).float()
         pen = torch.full((n,), int(PenState.DOWN))
         pen[:m] = torch.from_numpy(given.pen[1:])
         if n == m:
@@ -245,7 +287,7 @@ def _walk(
     count: int,
     start: int,
     seed: int,
-    detail: int | None,
+    detail: int | None = None,
     level: float = 1.0,
     steps: int = DEFAULTS["steps"],
     sampler: str = DEFAULTS["sampler"],
@@ -376,12 +418,18 @@ def _lifts(pen: Tensor) -> np.ndarray:
     return np.concatenate([[False], lift_probability(pen[None])[0].numpy() > 0.5])
 
 
-def _anchored(given: Given, rows: np.ndarray) -> np.ndarray:
-    """Places (n + 1, 2) of offsets (n, 2), canvas units; known points where they are, lost ones between."""
-    places = np.concatenate([np.zeros((1, 2)), rows]).cumsum(0)
-    there = np.flatnonzero(given.known)
-    error = given.points[there] - places[there]
-    for axis in (0, 1):  # what is left of rounding goes to the lost points evenly
-        places[:, axis] += np.interp(np.arange(len(places)), there, error[:, axis])
-    places[there] = given.points[there]
+def _stroke_ends(given: Given) -> np.ndarray:
+    """(n + 1,) bool, the first and the last point of every stroke."""
+    last = given.pen != PenState.DOWN
+    return last | np.concatenate([[True], last[:-1]])
+
+
+def _anchored(given: Given, anchors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Places (n + 1, 2) that offsets (n, 2), canvas units, lead to from the anchors (n + 1,)."""
+    places = np.concatenate([np.zeros((1, 2)), offsets]).cumsum(0)
+    held = np.flatnonzero(anchors)
+    error = given.points[held] - places[held]
+    for axis in (0, 1):  # what is left of rounding goes to the points between, evenly
+        places[:, axis] += np.interp(np.arange(len(places)), held, error[:, axis])
+    places[held] = given.points[held]
     return places

@@ -1,0 +1,152 @@
+"""Which points of a drawing are lost: under an eraser, in gaps of a line, or by chance.
+
+Each function gives the drawing and, for each of its strokes, a mask (n,) of the points that are lost: what
+`redraw.heal` draws anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .raster import placement
+from .strokes import Sketch, bounds
+
+Marked = tuple[Sketch, list[np.ndarray]]
+
+GAP = 0.1  # of a drawing's longer side: the widest gap that is closed unless told otherwise
+CHORD = 32  # points laid over a gap; how many of them the model is asked for, its length decides
+FACING = 0.3  # cosine of the widest angle between the end of a line and the way over the gap
+
+
+def nothing(sketch: Sketch) -> Marked:
+    return sketch, [np.zeros(len(stroke), bool) for stroke in sketch.strokes]
+
+
+def eraser(sketch: Sketch, mask: np.ndarray, *, padding: float | None = 0.05) -> Marked:
+    """What lies under a mask.
+
+    mask     (H, W), lost where it is above 0.5.
+    padding  how the drawing lies on it: as `raster.sketch_to_array` would draw it there.
+
+    The drawing has new points on its lines, where they run into the mask.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"the mask has shape {mask.shape}, wanted (height, width).")
+    height, width = mask.shape
+    zoom, shift = placement(sketch, (width, height), padding=padding)
+
+    def covered(points: np.ndarray) -> np.ndarray:
+        column, row = np.floor(points.astype(np.float64) * zoom + shift).astype(int).T
+        inside = (0 <= column) & (column < width) & (0 <= row) & (row < height)
+        return inside & (mask[row.clip(0, height - 1), column.clip(0, width - 1)] > 0.5)
+
+    strokes, lost = [], []
+    for stroke in sketch.strokes:
+        parts = []
+        for a, b in zip(stroke, stroke[1:], strict=False):
+            steps = int(np.ceil(np.hypot(*(b - a)) * zoom)) + 1
+            line = a + np.linspace(0, 1, steps + 1)[:-1, None] * (b - a)
+            line[0] = a
+            under = covered(np.concatenate([line, b[None]]))
+            keep = under[:-1] != under[1:]  # the last before the mask begins or ends ...
+            keep[1:] |= keep[:-1].copy()  # ... and the first after it
+            keep[0] = True
+            parts.append(line[keep])
+        strokes.append(np.concatenate([*parts, stroke[-1:]]).astype(np.float32))
+        lost.append(covered(strokes[-1]))
+    return replace(sketch, strokes=tuple(strokes)), lost
+
+
+def gaps(sketch: Sketch, reach: float | None = None) -> Marked:
+    """Gaps in lines: ends of strokes that face each other, at most `reach` canvas units apart.
+
+    reach  None: a tenth of the drawing's longer side.
+
+    The nearest ends are joined first, each once; a stroke may close on itself. The drawing has the joined
+    strokes as one, turned round where need be, in the place of the first of them.
+    """
+    if reach is None:
+        left, top, right, bottom = bounds(sketch)
+        reach = GAP * max(right - left, bottom - top)
+    if not reach >= 0:
+        raise ValueError(f"reach is {reach:g}, wanted a distance of 0 or more in canvas units.")
+    links = _links([stroke.astype(np.float64) for stroke in sketch.strokes], reach)
+    ends = [(i, side) for i in range(len(sketch.strokes)) for side in (0, 1)]
+    strokes, lost, done = [], [], set()
+    for first in sorted(ends, key=lambda end: end in links):  # open lines from their ends, then closed ones
+        if first[0] in done:
+            continue
+        line, mask, order, end = [], [], first[0], first
+        while True:
+            i, side = end
+            done.add(i)
+            stroke = sketch.strokes[i] if side == 0 else sketch.strokes[i][::-1]
+            line.append(stroke)
+            mask.append(np.zeros(len(stroke), bool))
+            order = min(order, i)
+            end = links.get((i, 1 - side))
+            if end is None:
+                break
+            a, b = stroke[-1], sketch.strokes[end[0]][-end[1]]
+            line.append(a + np.linspace(0, 1, CHORD + 2)[1:-1, None] * (b - a))
+            mask.append(np.ones(CHORD, bool))
+            if end[0] in done:  # round, back to where it began
+                line.append(b[None])
+                mask.append(np.zeros(1, bool))
+                break
+        strokes.append((order, np.concatenate(line)))
+        lost.append((order, np.concatenate(mask)))
+    by_order = np.argsort([order for order, _ in strokes])
+    return replace(sketch, strokes=tuple(strokes[k][1] for k in by_order)), [lost[k][1] for k in by_order]
+
+
+def _links(strokes: list[np.ndarray], reach: float) -> dict[tuple[int, int], tuple[int, int]]:
+    """Which end (stroke, 0 for its start or 1) is joined to which, both ways."""
+    ends = [(i, side) for i, stroke in enumerate(strokes) if len(stroke) > 1 for side in (0, 1)]
+    places = [strokes[i][-side] for i, side in ends]
+    outward = [_outward(strokes[i] if side else strokes[i][::-1]) for i, side in ends]
+    found = []
+    for k in range(len(ends)):
+        for other in range(k):
+            way = places[k] - places[other]
+            distance = float(np.hypot(*way))
+            if 0 < distance <= reach:
+                facing = min(outward[other] @ way, -outward[k] @ way) / distance
+                if facing >= FACING:
+                    found.append((distance, ends[k], ends[other]))
+    links: dict[tuple[int, int], tuple[int, int]] = {}
+    for _, a, b in sorted(found):
+        if a not in links and b not in links:
+            links[a], links[b] = b, a
+    return links
+
+
+def _outward(stroke: np.ndarray) -> np.ndarray:
+    """The direction in which a stroke ends, (2,), of length 1, over its last few points: hooks count less."""
+    ahead = stroke[-1] - stroke[max(len(stroke) - 4, 0)]
+    length = np.hypot(*ahead)
+    return ahead / length if length > 0 else ahead
+
+
+def by_chance(sketch: Sketch, share: float, rng: np.random.Generator) -> Marked:
+    """Each point lost with probability `share`, for experiments; at least one stays."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of lost points is {share:g}, wanted 0 to 1.")
+    lost = [rng.random(len(stroke)) < share for stroke in sketch.strokes]
+    if all(mask.all() for mask in lost):
+        lost[0][0] = False
+    return sketch, lost
+
+
+def broken(sketch: Sketch, lost: Sequence[np.ndarray]) -> Sketch:
+    """What is left to see: lines end before lost points and begin again after them."""
+    strokes = []
+    for stroke, mask in zip(sketch.strokes, lost, strict=True):
+        for run in np.split(np.arange(len(stroke)), np.flatnonzero(np.diff(mask)) + 1):
+            if not mask[run[0]]:
+                strokes.append(stroke[run])
+    return replace(sketch, strokes=tuple(strokes))
