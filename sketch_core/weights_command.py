@@ -18,7 +18,7 @@ def main(argv: Sequence[str], parser: argparse.ArgumentParser, progress: Callabl
     parser    empty; gets the verbs.
     progress  (what, total) -> a context whose `show(done)` moves a line on a terminal, silent in a pipe.
     """
-    _add_verbs(parser)
+    add_verbs(parser)
     args = parser.parse_args(argv)
     return args.run(args, progress) or 0
 
@@ -127,7 +127,8 @@ def publish(args: argparse.Namespace, progress: Callable) -> None:
     sys.stdout.write(f"{done.url}\n" + json.dumps(done.entries, indent=2, ensure_ascii=False) + "\n")
 
 
-def _add_verbs(parser: argparse.ArgumentParser) -> None:
+def add_verbs(parser: argparse.ArgumentParser) -> None:
+    """Gives a parser the verbs; `parse_args(...).run(args, progress)` runs the one that was asked for."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, run: Callable, text: str) -> argparse.ArgumentParser:

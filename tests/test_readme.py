@@ -12,6 +12,7 @@ import pytest
 
 from sketch_core import __main__ as cli
 from sketch_core.train.command import parser as train_parser
+from sketch_core.weights_command import add_verbs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -51,6 +52,11 @@ def test_every_command_of_the_readme_parses(command):
     argv = shlex.split(command)
     if argv[0] == "train":
         assert train_parser().parse_args(argv[1:]).data == "data"
+        return
+    if argv[0] == "weights":
+        parser = cli.Parser()
+        add_verbs(parser)
+        assert parser.parse_args(argv[1:]).run
         return
     if argv[0] == "evaluate":
         return  # its parser is not to be had alone
