@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -344,6 +345,9 @@ def test_round_shapes_are_round():
         '<path d="M0 0h9"/></pattern>',
         '<path d="M0 0h24v24H0z" fill="none" stroke="none"/>',
         '<rect width="100" height="100" fill="white" stroke="none"/>',
+        '<g opacity="0"><path d="M0 0L9 0"/></g><path transform="scale(0)" d="M0 0L9 0"/>',
+        '<path fill-opacity="0" fill="red" stroke="none" d="M0 0L9 0"/><polyline points="5 5"/>',
+        '<path stroke-width="0" d="M0 0L9 0"/><path style="stroke-opacity:0%" d="M0 0L9 0"/>',
         '<rect width="0" height="4"/><circle r="0"/><path d=""/><use href="#nothing"/>'
         '<use href="other.svg#k"/>',
         '<text>M0 0L9 0</text><image href="/etc/passwd"/><x:path xmlns:x="urn:x" d="M0 0L9 0"/>',
@@ -352,6 +356,57 @@ def test_round_shapes_are_round():
 def test_what_is_not_drawn_is_left_out(body):
     (stroke,) = read_svg(svg(body + '<path class="k" d="M1 1L2 2"/>')).strokes
     np.testing.assert_array_equal(stroke, [[1, 1], [2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("body", "points"),
+    [
+        ('<path style="transform:translate(10px,5%)" d="M0 0L1 1"/>', [[10, 5], [11, 6]]),
+        ('<path style="transform: rotate(.25turn) scale(200%, 1)" d="M0 0L1 0"/>', [[0, 0], [0, 2]]),
+        ('<path style="transform:rotate(100grad)" d="M0 0L1 0"/>', [[0, 0], [0, 1]]),
+        ('<path style="transform:translateX(1in) translateY(-2px)" d="M0 2L1 2"/>', [[96, 0], [97, 0]]),
+        ('<path style="transform:scaleX(2) scaleY(3) skew(45deg)" d="M0 1L1 1"/>', [[2, 3], [4, 3]]),
+        ('<path transform="scale(9)" style="transform:none" d="M0 0L1 1"/>', [[0, 0], [1, 1]]),
+        ('<path transform="rotate(90)" transform-origin="center" d="M50 50L60 50"/>', [[50, 50], [50, 60]]),
+        ('<path transform="scale(2)" transform-origin="right top" d="M100 0L90 5"/>', [[100, 0], [80, 10]]),
+        ('<path transform="scale(2)" transform-origin="top right" d="M100 0L90 5"/>', [[100, 0], [80, 10]]),
+        ('<path transform="scale(2)" transform-origin="bottom" d="M50 100L50 95"/>', [[50, 100], [50, 90]]),
+        ('<path transform="scale(2)" transform-origin="10px 20%" d="M10 20L11 20"/>', [[10, 20], [12, 20]]),
+        ('<g font-size="10"><line x2="2em" y2="1rem"/></g>', [[0, 0], [20, 16]]),
+        ('<g font-size="10"><g style="font-size:150%"><line x2="2em"/></g></g>', [[0, 0], [30, 0]]),
+        ('<g font-size="large"><line x2="1em"/></g>', [[0, 0], [16, 0]]),
+        ('<rect width="9" height="9" rx="-1"/>', [[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]),
+        (
+            '<switch><g systemLanguage="de"><path d="M9 9h1"/></g><path systemLanguage="fr,en" d="M0 0h1"/>'
+            '<path d="M5 5h1"/></switch>',
+            [[0, 0], [1, 0]],
+        ),
+        (
+            "<style>#p{transform:scale(2)} .a.b{transform:scale(3)} .a{transform:scale(4)}</style>"
+            '<path id="p" class="a b" d="M0 0L1 1"/>',
+            [[0, 0], [2, 2]],
+        ),
+        (
+            "<style>.a{transform:scale(2)} .b{transform:scale(3)}</style>"  # the sheet's order
+            '<path class="b a" d="M0 0L1 1"/>',
+            [[0, 0], [3, 3]],
+        ),
+        (
+            "<style>path{transform:scale(2)!important} #p{transform:scale(3)}</style>"
+            '<path id="p" style="transform:scale(4)" d="M0 0L1 1"/>',
+            [[0, 0], [2, 2]],
+        ),
+    ],
+)
+def test_styles_origins_and_font_sizes(body, points):
+    (stroke,) = read_svg(svg(body)).strokes
+    np.testing.assert_allclose(stroke, points, atol=1e-4)
+
+
+def test_compressed_files(tmp_path):
+    text = svg('<path d="M1 2L3 4"/>')
+    (tmp_path / "a.svgz").write_bytes(gzip.compress(text.encode()))
+    assert read_svg(tmp_path / "a.svgz") == read_svg(gzip.compress(text.encode())) == read_svg(text)
 
 
 def test_outlines_without_any_paint_are_read_when_nothing_else_is_there():
@@ -438,6 +493,12 @@ HOSTILE = {
     "no size": (svg("", 'width="0" height="5"'), "nothing of it can be seen"),
     "unknown transform": (svg('<g transform="spin(3)"/>'), "transform 'spin"),
     "open transform": (svg('<g transform="scale(3"/>'), "transform 'scale"),
+    "transform of a word": (svg('<g transform="scale(two)"/>'), "transform 'scale.two.' holds 'two'"),
+    "transform in space": (svg('<g style="transform:rotate3d(1,1,1,45deg)"/>'), "transform 'rotate3d"),
+    "unknown origin": (
+        svg('<g transform="scale(2)" transform-origin="left wing"/>'),
+        "transform-origin is 'wing'",
+    ),
     "unknown unit": (svg('<line x1="3parsec"/>'), "wanted a length"),
     "unknown aspect": (svg("", 'viewBox="0 0 1 1" preserveAspectRatio="middle"'), "preserveAspectRatio"),
     "cut off": (svg("")[:-9], "not well-formed"),
