@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from . import redraw_command
+
 MAX_DRAWINGS = 100_000  # of one run
 SHEET_MAX = 1024  # drawings on a sheet.png; the files beside it hold all
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
@@ -518,6 +520,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_out(sub, "sketches")
     sub.add_argument("--json", action="store_true", help="print a JSON object instead of a sentence")
+
+    redraw_command.add_verbs(verb, sys.modules[__name__])
 
     sub = verb("classes", classes, "list what a model can draw")
     sub.add_argument(

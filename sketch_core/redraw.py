@@ -378,11 +378,16 @@ def classes_of(
     """The label of each sketch: the given class, or its own, or else the recognizer's guess."""
     if class_name is not None:
         return [model.label(None if class_name == ANY_CLASS else class_name)] * len(sketches)
-    known = {name.lower(): i for i, name in enumerate(model.classes)}
-    labels = [known.get(str(sketch.label).replace("_", " ").lower()) for sketch in sketches]
-    unknown = [sketch for sketch, label in zip(sketches, labels, strict=True) if label is None]
+    unknown = [sketch for sketch in sketches if not has_class(model, sketch)]
     guesses = iter(guessed(model, unknown, recognizer) if unknown else ())
-    return [next(guesses) if label is None else label for label in labels]
+    return [model.label(sketch.label) if has_class(model, sketch) else next(guesses) for sketch in sketches]
+
+
+def has_class(model: SketchModel, sketch: Sketch) -> bool:
+    """Whether a sketch is labelled with a class that the model knows; else the recognizer has to guess."""
+    if sketch.label is None:
+        return False
+    return sketch.label.strip().replace("_", " ").lower() in {name.lower() for name in model.classes}
 
 
 def guessed(

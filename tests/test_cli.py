@@ -528,6 +528,7 @@ def test_train_refuses_in_one_line(tmp_path, capsys):
 
 
 VERBS = ["draw", "classes", "recognize", "convert", "data", "data fetch", "train", "evaluate"]
+VERBS += ["complete", "heal", "vary", "interpolate"]
 VERBS += ["train recognizer", "train stroke-recognizer", "train shortcut"]
 
 

@@ -57,6 +57,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("publish",): {"huggingface_hub"},
     ("train",): {"PIL"},
     ("weights_command",): set(),
+    ("redraw_command",): {"PIL"},
     ("__init__",): set(),
     ("__main__",): set(),
 }

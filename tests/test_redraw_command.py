@@ -1,0 +1,161 @@
+"""complete, heal, vary and interpolate on the command line: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sketch_core import __main__ as cli
+from sketch_core.data import read_sketches, write_sketches
+from sketch_core.knitter import SketchModel
+from sketch_core.strokes import Sketch
+from sketch_core.svg import read_svg, svg_metadata
+from tests.test_cli import everything_under, failure
+from tests.test_knitter import METADATA
+from tests.test_redraw import Recognizer
+from tests.tiny import tiny_transformer
+
+FEW = ["--steps", "2", "--guidance", "1"]
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    tiny = SketchModel("tiny", tiny_transformer(), METADATA)
+    monkeypatch.setattr("sketch_core.knitter.load", lambda name="default": tiny)
+    monkeypatch.setattr("sketch_core.redraw._embedded_recognizer", Recognizer)
+    return tiny
+
+
+@pytest.fixture
+def icon(tmp_path):
+    """An SVG of no known class: an L, and a line that goes on behind a gap."""
+    path = tmp_path / "icon.svg"
+    path.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 480" width="640" height="480">'
+        '<path d="M100.25 100.5 L300 110 L310 400" fill="none" stroke="black"/>'
+        '<path d="M330 420 L400 440" fill="none" stroke="black"/></svg>'
+    )
+    return path
+
+
+@pytest.fixture
+def two(tmp_path):
+    path = tmp_path / "two.ndjson"
+    cat = Sketch(([[0, 0], [255, 90], [100, 255]], [[20, 20], [60, 30]]), label="cat")
+    write_sketches(path, [cat, Sketch(([[0, 0], [90, 255]], [[5, 9], [100, 10], [80, 80]]), label="Cactus")])
+    return path
+
+
+def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_for(icon, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["complete", str(icon), "--count", "2", "--seed", "4", "--out", str(out), *FEW]) == 0
+    names = ["icon-000.svg", "icon-001.svg", "sheet.png", "sketches.ndjson"]
+    assert everything_under(out) == names
+    source, drawn = read_svg(icon), read_svg(out / "icon-001.svg")
+    assert drawn.canvas == (640, 480)
+    for ours, theirs in zip(drawn.strokes, source.strokes, strict=False):
+        np.testing.assert_allclose(ours, theirs, atol=0.01)
+    exact = list(read_sketches(out / "sketches.ndjson"))[1]
+    assert all(np.array_equal(a, b) for a, b in zip(exact.strokes, source.strokes, strict=False))
+    record = svg_metadata((out / "icon-001.svg").read_text("utf-8"))
+    wanted = {"verb": "complete", "model": "tiny", "class": "cactus", "seed": 4, "index": 1, "steps": 2}
+    assert wanted.items() <= record.items()
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "tiny: 2 sketches of cactus (the recognizer's guess; --class says otherwise) in "
+    )
+    assert "2 network calls a sketch" in printed
+
+
+def test_a_class_that_is_known_is_no_guess(two, tmp_path, capsys):
+    assert cli.main(["vary", str(two), "--count", "1", "--json", "--out", str(tmp_path / "a"), *FEW]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["guessed"] is False
+    assert report["classes"] == ["cat", "cactus"]
+    assert report["files"][:2] == ["two-000-000.svg", "two-001-000.svg"]
+    argv = ["complete", str(two), "--pick", "1", "--class", "the_eiffel_tower", "--count", "1", *FEW]
+    assert cli.main([*argv, "--out", str(tmp_path / "b")]) == 0
+    assert "1 sketch of The Eiffel Tower (class) in" in capsys.readouterr().out
+
+
+def test_vary_by_nothing_is_the_drawing(two, tmp_path):
+    assert cli.main(["vary", str(two), "--amount", "0", "--count", "1", "--out", str(tmp_path / "o")]) == 0
+    assert list(read_sketches(tmp_path / "o" / "sketches.ndjson")) == list(read_sketches(two))
+
+
+def test_heal_joins_a_gap(icon, tmp_path):
+    assert (
+        cli.main(["heal", str(icon), "--gap", "40", "--count", "1", "--out", str(tmp_path / "o"), *FEW]) == 0
+    )
+    (healed,) = read_sketches(tmp_path / "o" / "sketches.ndjson")
+    points = {tuple(point) for stroke in healed.strokes for point in stroke.tolist()}
+    source = read_svg(icon)
+    assert {tuple(point) for stroke in source.strokes for point in stroke.tolist()} <= points
+    assert healed.num_points > source.num_points
+    assert healed.canvas == (640, 480)
+
+
+def test_heal_under_a_mask_and_along_lines(icon, tmp_path):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:14, 15:25] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    argv = ["heal", str(icon), "--erase", str(tmp_path / "mask.png"), "--count", "1", *FEW]
+    assert cli.main([*argv, "--out", str(tmp_path / "a")]) == 0
+    (healed,) = read_sketches(tmp_path / "a" / "sketches.ndjson")
+    points = np.concatenate(healed.strokes)
+    for x, y in ((100.25, 100.5), (300, 110), (310, 400), (330, 420), (400, 440)):
+        assert (np.abs(points - (x, y)).max(1) < 1e-3).any()
+    argv = ["heal", str(icon), "--strength", "0.3", "--count", "2", *FEW]
+    assert cli.main([*argv, "--out", str(tmp_path / "b")]) == 0
+    for drawn in read_sketches(tmp_path / "b" / "sketches.ndjson"):
+        assert [len(stroke) for stroke in drawn.strokes] == [3, 2]
+    argv = ["heal", str(icon), "--lost", "0.5", "--count", "2", *FEW]
+    assert cli.main([*argv, "--out", str(tmp_path / "c")]) == 0
+
+
+def test_interpolate_writes_the_way_in_order(two, icon, tmp_path, capsys):
+    argv = ["interpolate", str(two), str(icon), "--count", "3", "--steps", "2", "--ends"]
+    assert cli.main([*argv, "--out", str(tmp_path / "o")]) == 0
+    drawn = list(read_sketches(tmp_path / "o" / "sketches.ndjson"))
+    assert len(drawn) == 3 + 2 * 3
+    given = [*read_sketches(two), read_svg(icon)]
+    for end, wanted in zip(drawn[::4], given, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(end.strokes, wanted.strokes, strict=True))
+    assert "9 sketches of cat, cactus" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["complete", "{two}", "--pick", "7"], "holds no such drawing"),
+        (["complete", "{two}", "--class", "caat"], "unknown class 'caat'. Near: cat"),
+        (["complete", "{two}", "--detail", "3"], "detail is 3, but 4 points are given"),
+        (["heal", "{two}", "--gap", "1"], "nothing lost: no ends of lines face each other"),
+        (["heal", "{two}", "--gap", "1", "--lost", "0.1"], "--gap and --lost do not go together"),
+        (["interpolate", "{icon}"], "got 1 drawing, wanted two or more"),
+        (["vary", "{icon}", "--sampler", "euler"], "unknown sampler 'euler'"),
+        (["vary", "none.svg"], "none.svg: No such file"),
+    ],
+)
+def test_what_is_refused_in_one_line_leaves_nothing(two, icon, tmp_path, capsys, argv, message):
+    argv = [part.format(two=two, icon=icon) for part in argv]
+    before = everything_under(tmp_path)
+    assert message in failure(capsys, [*argv, "--out", tmp_path / "out"])
+    assert everything_under(tmp_path) == before
+
+
+@pytest.mark.parametrize("option", ["--amount=2", "--count=0", "--seed=-1", "--steps=0"])
+def test_absurd_numbers_are_refused(two, tmp_path, capsys, option):
+    assert "from" in failure(capsys, ["vary", two, option, "--out", tmp_path / "out"], status=2)
+
+
+def test_nothing_is_overwritten_and_too_many_are_refused(two, tmp_path, capsys, monkeypatch):
+    argv = ["vary", str(two), "--amount", "0", "--out", str(tmp_path / "o")]
+    assert cli.main(argv) == 0
+    capsys.readouterr()
+    assert "exists already" in failure(capsys, argv)
+    monkeypatch.setattr("sketch_core.redraw_command.MAX_DRAWINGS", 7)
+    assert "2 drawings, 4 of each, are more than 7" in failure(capsys, [*argv, "--force"])
