@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,15 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(base, "sketchknitter")
 
 
-def sha256_of(path: str | Path) -> str:
-    """The sha256 of a file, read anew."""
-    digest = hashlib.sha256()
+def sha256_of(path: str | Path, on_progress: Callable[[int], None] | None = None) -> str:
+    """The sha256 of a file, read anew; on_progress hears how many bytes are read."""
+    digest, done = hashlib.sha256(), 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
+            done += len(chunk)
+            if on_progress is not None:
+                on_progress(done)
     return digest.hexdigest()
 
 

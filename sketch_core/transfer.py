@@ -121,7 +121,7 @@ def discard(part: Path) -> None:
 def _report(transfer: _Transfer, on_progress: Callable[[int, int | None], None]) -> None:
     try:
         on_progress(transfer.done, transfer.total)
-    except BaseException:
+    except Exception:  # not Ctrl-C: who runs the command again goes on
         transfer.stop()
         discard(transfer.part)
         raise

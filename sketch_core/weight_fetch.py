@@ -1,6 +1,8 @@
 """Getting a weight file that is not here: one transfer for all who want it, checked before it has its name.
 
 What is on its way lies in `.incomplete` beside its place, under names that nothing takes for weights.
+
+Limits: while a checkpoint is converted, nobody can cancel; for 2 GB that is some seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def fetch(
         wanted = target.sha256 or first
         raw = downloaded_by_hand(target, folders) or in_hub_cache(target)
         if raw is not None:
-            found, commit = ledger.sha256_of(raw), pinned.get("revision", "")
+            size, commit = raw.stat().st_size, pinned.get("revision", "")
+            found = ledger.sha256_of(raw, lambda done: report(done, size))
             if wanted not in (None, found):
                 raise ValueError(another_file(target, raw, found, wanted))
         else:

@@ -406,7 +406,7 @@ def test_cancel_is_quick_and_leaves_nothing(server, folder, monkeypatch, trouble
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
 
 
-@pytest.mark.parametrize("kind", [TimeoutError, ConnectionError, KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("kind", [TimeoutError, ConnectionError, ValueError])
 def test_any_exception_of_on_progress_reaches_the_caller(server, folder, monkeypatch, kind):
     publish(server, monkeypatch)
 
@@ -416,6 +416,22 @@ def test_any_exception_of_on_progress_reaches_the_caller(server, folder, monkeyp
     with pytest.raises(kind, match="^mine$"):
         hub.fetch_weights(NAME, folders=[folder], on_progress=on_progress)
     assert files(folder) == []
+
+
+def test_ctrl_c_stops_and_the_next_fetch_goes_on(server, folder, monkeypatch):
+    publish(server, monkeypatch)
+    server.troubles["model.safetensors"] = Trouble(speed=1.5e6)
+
+    def on_progress(progress):
+        if progress.done > 300_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hub.fetch_weights(NAME, folders=[folder], on_progress=on_progress)
+    assert not (folder / FILE).exists()
+    server.troubles.clear()
+    assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
+    assert int(server.asked[-1].headers["range"].strip("bytes=-")) > 300_000
 
 
 # ---- two that want one file -----------------------------------------------------------------------
