@@ -264,6 +264,11 @@ def test_a_config_that_cannot_work_is_refused(field):
         create_model("recognizability", {field: 0})
 
 
+def test_a_dropout_that_drops_all_is_refused():
+    with pytest.raises(ValueError, match=r"dropout is 1.0, wanted a share in \[0, 1\)"):
+        RecognizabilityConfig(dropout=1.0)
+
+
 def test_it_is_small():
     assert sum(p.numel() for p in Recognizability(RecognizabilityConfig()).parameters()) < 60_000
 

@@ -25,8 +25,11 @@ POINT_FEATURES = 6  # offset (2), place (2), chance of a lift, real
 class RecognizabilityConfig:
     width: int = 64  # features of the recurrence
     patch: int = 4  # points that the recurrence takes at a time
+    dropout: float = 0.3  # on what the recurrence says, in training only
 
     def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, wanted a share in [0, 1).")
         for name in ("width", "patch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, wanted at least 1.")
@@ -63,5 +66,6 @@ class Recognizability(nn.Module):
         there = F.pad(real, (0, 0, 0, -N % patch)).view(B, -(-N // patch), patch).any(-1)  # (B, N / patch)
         time = self.embed_time(fourier(t.to(x.dtype)))  # (B, D)
         h, _ = self.recurrence(self.embed_patch(points) + time[:, None])
+        h = F.dropout(h, self.config.dropout, self.training)
         mean = (h * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
         return self.head(torch.cat([mean, time], dim=-1))[:, 0]
