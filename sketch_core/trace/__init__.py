@@ -99,13 +99,14 @@ def trace_file(path: str | Path, **options) -> Trace:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
             picture = Image.open(path)
+        with picture:
             if math.prod(picture.size) > MAX_PIXELS:
                 raise ValueError(
                     f"{path} has {picture.width} x {picture.height} pixels, wanted at most {MAX_PIXELS}. "
                     f"Make it smaller first."
                 )
             picture.load()
-        return trace(ImageOps.exif_transpose(picture), **options)
+            return trace(ImageOps.exif_transpose(picture), **options)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a picture: {error}. Give a PNG or JPG.") from error
 

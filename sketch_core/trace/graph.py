@@ -238,13 +238,14 @@ def sharpen(branches: dict[Branch, None], nodes: list[Node], width: float) -> No
     reach = 3 * width + 3
     for node in nodes:
         free = [(branch, end) for branch, end in node.at if branch.ends[1 - end] is None]
-        if len(node.at) != 3 or len(free) != 1:
+        if len(node.at) != 3 or not free:
             continue
-        (tip, end), (one, two) = free[0], [at for at in node.at if at != free[0]]
+        tip, end = point = min(free, key=lambda at: at[0].length())
+        one, two = (at for at in node.at if at != point)
         if one[0] is two[0]:
             continue
         angle = math.pi - bend_of(one, two, reach)
-        turns = [turn_of(side, free[0], (node.radius, node.radius), reach) for side in (one, two)]
+        turns = [turn_of(side, point, (node.radius, node.radius), reach) for side in (one, two)]
         if angle < NEEDLE and tip.length() <= _one_line(angle, width) and max(turns) < math.radians(50):
             corner = tip.away(end)[-1:]
             sides = [branch.away(at) for branch, at in (one, two)]

@@ -76,7 +76,7 @@ def _pair(nodes: list[Node], width: float) -> dict:
             if (
                 i in free
                 and j in free
-                and turn <= (math.pi if len(ends) == 2 else CORNER if few else STRAIGHT)
+                and turn <= (math.inf if len(ends) == 2 else CORNER if few else STRAIGHT)
             ):
                 free -= {i, j}
                 partners[ends[i]], partners[ends[j]] = ends[j], ends[i]

@@ -66,7 +66,8 @@ def centred(lines: list[np.ndarray], ink: Ink) -> list[np.ndarray]:
             moved.append(line)
             continue
         at = np.flatnonzero(sound[part])
-        filled = np.interp(np.arange(len(line)), at, shift[part][at])
+        around = len(line) - 1 if is_closed(line) else None
+        filled = np.interp(np.arange(len(line)), at, shift[part][at], period=around)
         line = line + filled[:, None] * across[part]
         moved.append(_lengthened(smoothed(even(line), SMOOTH), ink))
     return moved
