@@ -10,7 +10,7 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, load, recognize, render, routes, trace, vector
+            from . import draw, edit, files, host, load, recognize, redraw, render, routes, trace, vector
 
             host.add_model_folder()
             routes.register()
@@ -23,6 +23,7 @@ class SketchKnitter(ComfyExtension):
                 *vector.NODES,
                 *trace.NODES,
                 *recognize.NODES,
+                *redraw.NODES,
             ]
             for node in nodes:
                 node.GET_SCHEMA()

@@ -114,6 +114,8 @@ def heal(
         raise ValueError(f"strength is {strength:g}, wanted 0 (only lost points) to below 1.")
     model.check(count, start, seed)
     sources = _sources(sketch)
+    if lost is None and strength == 0:
+        return [source for source in sources for _ in range(count)]
     labels = classes_of(model, sources, class_name, recognizer)
     options = {"count": count, "start": start, "seed": seed, **sampling}
     healed = [source for source in sources for _ in range(count)]

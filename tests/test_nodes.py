@@ -22,6 +22,7 @@ from tests import fake_comfyui
 ROOT = Path(__file__).parents[1]
 
 # Saved workflows keep widgets by position: a list here may only grow at its end.
+SAMPLING = ["count", "seed", "steps", "guidance", "sampler", "start", "other_class", "preview"]
 INPUTS = {
     "SK_LoadModel": ["model"],
     "SK_LoadFromHub": ["repo_id", "filename", "revision", "scale", "class_name"],
@@ -56,6 +57,15 @@ INPUTS = {
     ],
     "SK_Recognize": ["sketch", "by", "top_k"],
     "SK_PickBest": ["sketch", "keep", "class_name", "by"],
+    "SK_Complete": ["model", "sketch", "schedule", "class_name", "share", "detail", *SAMPLING],
+    "SK_Heal": [
+        *("model", "sketch", "schedule", "class_name", "mask", "placement", "padding", "gap", "strength"),
+        *SAMPLING,
+    ],
+    "SK_Vary": ["model", "sketch", "schedule", "class_name", "amount", *SAMPLING],
+    "SK_Interpolate": [
+        *("model", "sketch", "other", "class_name", "count", "steps", "ends", "other_class", "preview"),
+    ],
 }
 OUTPUTS = {
     "SK_LoadModel": ["SK_MODEL"],
@@ -74,6 +84,10 @@ OUTPUTS = {
     "SK_ImageToSketch": ["SK_SKETCH", "MASK"],
     "SK_Recognize": ["STRING", "FLOAT", "STRING"],
     "SK_PickBest": ["SK_SKETCH", "FLOAT"],
+    "SK_Complete": ["SK_SKETCH"],
+    "SK_Heal": ["SK_SKETCH"],
+    "SK_Vary": ["SK_SKETCH"],
+    "SK_Interpolate": ["SK_SKETCH"],
 }
 
 
