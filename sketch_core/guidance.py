@@ -6,10 +6,14 @@ drawing, as `Likeness` to a picture, and walks down its gradient.
 
 Both act on places, the sums of offsets. Offsets are what a denoiser is unsure of, so a place that is pulled
 takes its neighbours along: what the wish says of the layout is followed first, and how the line runs between
-is the denoiser's. The gradient is taken at the predicted clean points, never through the network: a wish
-costs no network call.
+is the denoiser's. The gradient is taken at the predicted clean points, never through the network: through
+it, at twice the cost, drawings came no nearer to the picture they were asked for and were recognized less.
 
-Limits: both run on the CPU and in float64 where systems are solved, a sketch at a time.
+Measured on the embedded model with rough drawings (every point displaced at random): anchors at the rough
+points, a walk from pure noise and the spread near the true one rectify best; starting half way keeps the
+noise. `Likeness` alone (no points known) wants a scale of 1 to 2, a scale of 4 copies the roughness too.
+
+Limits: systems are solved on the CPU in float64, a sketch at a time.
 """
 
 from __future__ import annotations

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from sketch_core import samplers
+from sketch_core.data.ndjson import read_ndjson
 from sketch_core.denoisers import ROW_TILE, Condition, Prediction, bind
 from sketch_core.guidance import Anchors, Likeness, anchored, guided, ink_box, into_box, places
+from sketch_core.hub import find_weights, load_weights
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.perceptual import Perceptual, sketch_perceptual
-from sketch_core.schedules import alpha_bar_cosine
+from sketch_core.raster import rasterize
+from sketch_core.schedules import ALPHA_BARS, alpha_bar_cosine, uniform
 from sketch_core.soft_raster import soft_raster
 from tests.tiny import normal, tiny_transformer
 
+DATA = Path(__file__).parent / "data"
 LENGTH = torch.tensor([12, 3, 20, 17, 1, 20, 9])
 LABEL = torch.tensor([0, 1, 2, 3, 1, 0, 2])
 B, N = len(LENGTH), 20
@@ -368,3 +373,29 @@ def test_one_tile_of_sketches_is_asked_at_a_time():
 
     with pytest.raises(ValueError, match=r"energy must have shape \(4\), got \(\)"):
         ask(guided(sees(offsets()), wrong, 0.1, alpha_bar_cosine, length=LENGTH))
+
+
+@pytest.mark.weights
+def test_the_embedded_model_draws_what_the_picture_shows():
+    """From noise alone: over seeds, drawings look more like the picture the more they are asked to."""
+    try:
+        find_weights("default")
+        find_weights("recognizer")
+    except ValueError:
+        pytest.skip("the embedded weights are not there")
+    weights, eye = load_weights("default"), sketch_perceptual(load_weights("recognizer").model)
+    sketch = next(s for s in read_ndjson(DATA / "drawings.ndjson") if s.label == "apple")
+    picture = torch.from_numpy(rasterize([sketch], 48, line_width=1.5))
+    many, n = 4, sketch.num_points - 1
+    length = torch.full((many,), n)
+    label = torch.full((many,), weights.metadata.classes.index("apple"))
+    energy = Likeness(eye, picture.expand(many, 48, 48), length, line_width=1.5)
+    alpha_bar = ALPHA_BARS[weights.model.config.schedule]
+    denoise, means = bind(weights.model, Condition(label, length), alpha_bar), []
+    for scale in (0.0, 0.5, 1.0):
+        wish = guided(denoise, energy, scale, alpha_bar, length=length)
+        found = samplers.sample_ddim(wish, normal(many, n, 2, seed=3), alpha_bar, uniform(6))
+        with torch.no_grad():
+            means.append(float(energy(found, None, torch.arange(many)).mean()))
+    assert means[2] < means[1] < means[0]
+    assert means[2] < 0.85 * means[0]
