@@ -42,6 +42,8 @@ from sketch_core.evaluate.printing import differences_table, run_labels
 from sketch_core.evaluate.protocol import read_runs
 from sketch_core.evaluate.sweep import settings_grid
 from sketch_core.knitter import SketchModel
+from sketch_core.metrics import geometry_score
+from sketch_core.raster import rasterize
 from sketch_core.shortcut import Shortcut
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 from sketch_core.weight_file import Metadata
@@ -632,6 +634,8 @@ def test_the_geometry_score_of_valid_drawings_is_the_floor(drawings, real):
     found = compare(sketches, real, geometry=2)["geometry"]
     assert found["fake"] == pytest.approx(found["floor"])
     assert found["runs"] == 2
+    rows = [rasterize(side.sketches, 28).reshape(60, -1) for side in (real.test, real.floor)]
+    assert found["floor"] == pytest.approx(1000 * geometry_score(*rows, runs=2))
 
 
 # ---- with a small model of our own ----------------------------------------------------------------

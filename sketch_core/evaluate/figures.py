@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ..metrics import fid, geometry_score, kid, neighbourhoods
+from ..metrics import fid, kid, mean_relative_living_times, neighbourhoods
 from ..raster import rasterize
 from .classes import FOLDS, fold_of
 from .measuring import DENSITY_K, K, Measured, Real
@@ -40,14 +40,17 @@ def set_figures(real: Measured, fake: Measured) -> dict[str, float]:
 def geometry_figures(real: Real, sides: Sequence[Measured], runs: int) -> dict:
     """Geometry Score of each seed's drawings, the mean of them, and that of the floor, times 1,000."""
 
-    def rows(side: Measured) -> np.ndarray:
-        return rasterize(side.sketches, GEOMETRY_PICTURE).reshape(len(side), -1)
+    def living_times(side: Measured, seed: int) -> np.ndarray:
+        rows = rasterize(side.sketches, GEOMETRY_PICTURE).reshape(len(side), -1)
+        return mean_relative_living_times(rows, runs=runs, seed=seed)
 
-    test = rows(real.test)
-    if runs not in (known := real.floor_draws.setdefault("geometry", {})):
-        known[runs] = 1000 * geometry_score(test, rows(real.floor), runs=runs)
-    of_seeds = [1000 * geometry_score(test, rows(side), runs=runs) for side in sides]
-    return {"fake": float(np.mean(of_seeds)), "floor": known[runs], "runs": runs, "of_seeds": of_seeds}
+    known = real.floor_draws.setdefault("geometry", {})
+    if runs not in known:
+        test, floor = living_times(real.test, 0), living_times(real.floor, 1)
+        known[runs] = test, 1000 * float(((test - floor) ** 2).sum())
+    test, floor = known[runs]
+    of_seeds = [1000 * float(((test - living_times(side, 1)) ** 2).sum()) for side in sides]
+    return {"fake": float(np.mean(of_seeds)), "floor": floor, "runs": runs, "of_seeds": of_seeds}
 
 
 def fold_figures(real: Real, sides: Sequence[Measured]) -> list[dict]:
