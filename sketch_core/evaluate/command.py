@@ -29,6 +29,7 @@ from .measuring import PICTURE, PICTURE_LINE, OnProgress, Real, measure_real
 from .printing import differences_table, heading, sheet, sweep_table, table
 from .protocol import EMBEDDED, FORMAT, PLANS, judge_note, protocol, read_runs
 from .report import compare, plain
+from .resampling import check_enough
 from .sweep import KINDS, quality_plot, settings_grid
 
 
@@ -170,6 +171,8 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         cache=FeatureCache(place, judge=judge_note(args.judge)["sha256"], picture=(PICTURE, PICTURE_LINE)),
         on_progress=_progress("measuring class"),
     )
+    if resamples:
+        check_enough(real, resamples)
     shared = protocol(real, seeds=seeds, choice=args.seed, judge=args.judge, inception=args.inception)
     shared["versions"]["on"] = args.device
     if other is not None:

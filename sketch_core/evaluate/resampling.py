@@ -23,11 +23,7 @@ def intervals(
     Half samples of one number are the same sketches in every report on equal counts and seeds, so that two
     reports can be compared draw by draw (`differences`).
     """
-    if sum(real.counts) < 4 * (DENSITY_K + 1) or resamples < 2:
-        raise ValueError(
-            f"{sum(real.counts)} drawings and {resamples} half samples, wanted {4 * (DENSITY_K + 1)} and 2 "
-            f"or more. Give a larger --count, or --resamples 0."
-        )
+    check_enough(real, resamples)
     draws: dict[str, list[float]] = {}
     of_floor = real.floor_draws.setdefault(resamples, {})
     known = bool(of_floor)
@@ -59,6 +55,15 @@ def intervals(
         },
         "draws": {name: [float(f"{value:.6g}") for value in found] for name, found in draws.items()},
     }
+
+
+def check_enough(real: Real, resamples: int) -> None:
+    """ValueError where half of the drawings are too few for the figures, or half samples for an interval."""
+    if sum(real.counts) < 4 * (DENSITY_K + 1) or resamples < 2:
+        raise ValueError(
+            f"{sum(real.counts)} drawings and {resamples} half samples, wanted {4 * (DENSITY_K + 1)} and 2 "
+            f"or more. Give a larger --count, or --resamples 0."
+        )
 
 
 def one_look(test: Measured, fake: Measured, real: Real) -> dict[str, float]:
