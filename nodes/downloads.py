@@ -53,8 +53,10 @@ class Download:
                 if not isinstance(error, ValueError):  # no sentence of the library's
                     logging.exception("SketchKnitter: %s could not be downloaded", self.name)
                     self.error = f"{self.name} could not be downloaded ({type(error).__name__}: {error})."
-        self._ended.set()
-        self._changed(self)
+        try:
+            self._changed(self)
+        finally:
+            self._ended.set()
 
     def _heard(self, progress) -> None:
         if self._stop.is_set():

@@ -60,3 +60,6 @@ def stand_in_hub(pack, monkeypatch, folder: Path) -> Iterator[SimpleNamespace]:
         yield state
     finally:
         state.go.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("download "):
+                thread.join(30)

@@ -67,8 +67,10 @@ class Run:
 class ComfyUI:
     """One running server."""
 
-    def __init__(self, path: Path, python: str, base: Path, *, pack: Path = ROOT, **environment: str) -> None:
-        """pack         the folder to link; environment  variables of the server."""
+    def __init__(
+        self, path: Path, python: str, base: Path, *options: str, pack: Path = ROOT, **environment: str
+    ) -> None:
+        """options  of its command line;  pack  the folder to link;  environment  variables of the server."""
         self.version = version(path)
         self.base = base
         for folder in ("custom_nodes", "input", "output", "models/sketch_models", "temp", "user/default"):
@@ -85,7 +87,7 @@ class ComfyUI:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = base / "comfyui.log"
         command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port)]
-        command += ["--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch"]
+        command += ["--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch", *options]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 command,

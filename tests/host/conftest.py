@@ -5,6 +5,7 @@ SCREENSHOTS  folder that keeps the screenshots; a temporary one if unset.
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -52,16 +53,25 @@ def comfyui(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def downloading(request, tmp_path_factory):
-    """A server with a copy of the pack that knows models on a Hub on loopback, that Hub, and `publish`."""
+    """A server with a copy of the pack that knows models on a Hub on loopback, that Hub, and `publish`.
+
+    Its extra_model_paths.yaml names a `folder` of the user's for sketch models.
+    """
     path, python = request.param
     folder = tmp_path_factory.mktemp(f"downloading-{version(path)}")
-    pack = pack_copy.copy_pack(folder / "pack" / PACK)
+    pack, mine = pack_copy.copy_pack(folder / "pack" / PACK), folder / "my models"
+    mine.mkdir()
+    extra = folder / "extra_model_paths.yaml"
+    extra.write_text(json.dumps({"mine": {"base_path": str(folder), "sketch_models": mine.name}}))
+    options = ("--extra-model-paths-config", str(extra))
     with FakeHub() as hub:
         pack_copy.publish(hub, pack)
-        server = ComfyUI(path, python, folder / "base", pack=pack, HF_ENDPOINT=hub.url)
+        server = ComfyUI(path, python, folder / "base", *options, pack=pack, HF_ENDPOINT=hub.url)
         try:
             server.wait_until_ready()
-            yield SimpleNamespace(comfyui=server, hub=hub, publish=partial(pack_copy.publish, hub, pack))
+            yield SimpleNamespace(
+                comfyui=server, hub=hub, folder=mine, publish=partial(pack_copy.publish, hub, pack)
+            )
         finally:
             server.stop()
 

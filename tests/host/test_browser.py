@@ -126,7 +126,7 @@ def row(page, text: str) -> None:
 def test_a_model_is_fetched_with_the_button(downloading, chromium, screenshots, renderer):
     comfyui, hub, training = downloading.comfyui, downloading.hub, f"button_{renderer}"
     name, file = f"stroke_transformer.{training}", f"{training}.safetensors"
-    hub.troubles[file] = Trouble(speed=1 << 19)
+    hub.troubles[file] = Trouble(speed=1 << 16)
     downloading.publish(training)
     with page_of(comfyui, chromium, renderer) as page:
 

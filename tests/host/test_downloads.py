@@ -15,10 +15,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from tests.host.pack_copy import REPOSITORY, SOON
+from tests.host.pack_copy import REPOSITORY, ROOT, SOON
 from tests.hub_server import Trouble
 
 pytestmark = pytest.mark.weights
@@ -59,12 +60,13 @@ def until(happened, seconds: float = 60.0) -> float:
     return time.monotonic() - began
 
 
-def file_of(comfyui, name: str):
-    return comfyui.base / "models" / "sketch_models" / f"{name}.safetensors"
+def file_of(downloading, name: str) -> Path:
+    """In the first folder for sketch models: the one of the user's own."""
+    return downloading.folder / f"{name}.safetensors"
 
 
-def leftovers(comfyui) -> list:
-    return [path for path in (comfyui.base / "models" / "sketch_models").rglob(".incomplete/*")]
+def leftovers(downloading) -> list[Path]:
+    return list(downloading.folder.rglob(".incomplete/*"))
 
 
 @contextmanager
@@ -98,18 +100,19 @@ def answering(comfyui):
 
 
 @contextmanager
-def cut_off(hub):
-    """Nobody listens where the Hub was, for a while."""
+def cut_off(hub, monkeypatch):
+    """Nobody listens where the Hub was, for a while, and connections that are open go dead."""
     for server in hub.servers:
         server.shutdown()
         server.server_close()
-    try:
+    Hub = hub.servers[0].RequestHandlerClass
+    with monkeypatch.context() as patch:
+        patch.setattr(Hub, "do_GET", lambda handler: setattr(handler, "close_connection", True))
         yield
-    finally:
-        for i, gone in enumerate(hub.servers):
-            hub.servers[i] = server = ThreadingHTTPServer(gone.server_address, gone.RequestHandlerClass)
-            server.daemon_threads, server.hub = True, hub
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+    for i, gone in enumerate(hub.servers):
+        hub.servers[i] = server = ThreadingHTTPServer(gone.server_address, gone.RequestHandlerClass)
+        server.daemon_threads, server.hub = True, hub
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def check_answers(comfyui, taken: list[float], during: str) -> None:
@@ -150,8 +153,8 @@ def test_the_node_downloads_with_progress_and_the_server_answers(downloading):
     assert reports[-1]["state"] == "done"
     assert {report["name"] for report in reports} == {name}
     assert json.loads(run.outputs["9"]["probe"][0])["gradients"]
-    assert file_of(comfyui, name).stat().st_size == 8_596_538
-    assert leftovers(comfyui) == []
+    assert file_of(downloading, name).stat().st_size == 8_596_538
+    assert leftovers(downloading) == []
     asked = len(hub.asked)
     again = comfyui.run(load(name, nonce=1))  # the choice without its mark, from disk
     assert again.error is None, again.error
@@ -180,22 +183,27 @@ def test_two_graphs_and_the_button_share_one_transfer(downloading):
     assert hub.transfers() - before == 1
 
 
-@pytest.mark.parametrize("trouble", [{"speed": MIB // 2}, {"stall_after": MIB}], ids=["slow", "silent"])
-def test_cancelling_the_run_ends_the_download(downloading, trouble):
+@pytest.mark.parametrize("kind", ["slow", "silent"])
+def test_cancelling_the_run_ends_the_download(downloading, kind):
     comfyui = downloading.comfyui
-    kind = "slow" if "speed" in trouble else "silent"
+    trouble = {"slow": {"speed": MIB // 2}, "silent": {"stall_after": MIB}}[kind]
     with model(downloading, f"interrupted_{kind}", **trouble) as name:
-        run = comfyui.run(load(name), interrupt_at=100_000)
-    sent = next(when for when, kind, _ in run.events if kind == "interrupt sent")
-    ended, last, _ = run.events[-1]
-    assert last == "execution_interrupted"
-    log.info(
-        "ComfyUI %s, %s server: the run ended %.2f s after /interrupt", comfyui.version, kind, ended - sent
-    )
-    assert ended - sent < CANCEL_SECONDS
-    until(lambda: entry(comfyui, name)["download"] is None, CANCEL_SECONDS)
-    assert not file_of(comfyui, name).exists()
-    assert leftovers(comfyui) == []
+        for _ in range(3):  # a machine that is busy with other things may be late, but not always
+            run = comfyui.run(load(name), interrupt_at=100_000)
+            sent = next(when for when, event, _ in run.events if event == "interrupt sent")
+            ended, last, _ = run.events[-1]
+            assert last == "execution_interrupted"
+            left = until(lambda: entry(comfyui, name)["download"] is None)
+            log.info(
+                "ComfyUI %s, %s server: %.2f s after /interrupt the run ended, and %.2f s later the download",
+                *(comfyui.version, kind, ended - sent, left),
+            )
+            assert leftovers(downloading) == []
+            if ended - sent + left < CANCEL_SECONDS:
+                break
+        else:
+            pytest.fail(f"cancelling took more than {CANCEL_SECONDS} s three times")
+    assert not file_of(downloading, name).exists()
 
 
 def test_the_route_cancels_the_download_and_the_run_that_waits(downloading):
@@ -210,7 +218,7 @@ def test_the_route_cancels_the_download_and_the_run_that_waits(downloading):
             "ComfyUI %s: the transfer ended %.2f s after cancel", comfyui.version, time.monotonic() - began
         )
         assert run.result().events[-1][1] == "execution_interrupted"
-    assert leftovers(comfyui) == []
+    assert leftovers(downloading) == []
     downloading.hub.troubles.clear()
     assert comfyui.run(load(name)).error is None  # nothing stands in the way of the next try
 
@@ -235,6 +243,19 @@ def test_pages_of_other_sites_and_names_that_are_paths_are_refused(downloading):
     assert len(hub.asked) == asked
 
 
+def test_files_in_all_folders_are_listed(downloading):
+    comfyui = downloading.comfyui
+    embedded = (ROOT / "sketch_core/weights/stroke_transformer.quickdraw345.safetensors").read_bytes()
+    classifier = (ROOT / "sketch_core/weights/sketch_classifier.quickdraw345.safetensors").read_bytes()
+    (downloading.folder / "mine.safetensors").write_bytes(embedded)
+    (comfyui.base / "models" / "sketch_models" / "other.safetensors").write_bytes(embedded)
+    (downloading.folder / "classifier.safetensors").write_bytes(classifier)
+    listed = json.dumps(comfyui.get("/object_info/SK_LoadModel")[1])
+    assert ['"mine.safetensors"' in listed, '"other.safetensors"' in listed] == [True, True]
+    assert '"classifier.safetensors"' not in listed  # it draws nothing
+    assert comfyui.run(load("other.safetensors", nonce=3)).error is None
+
+
 def test_anyones_repository(downloading):
     comfyui, hub = downloading.comfyui, downloading.hub
     with model(downloading, "anyones"):
@@ -249,14 +270,13 @@ def test_anyones_repository(downloading):
     assert "'../x'" in comfyui.run(from_hub(filename="../x")).error
 
 
-def test_without_a_network_one_sentence_says_what_to_do(downloading):
+def test_without_a_network_one_sentence_says_what_to_do(downloading, monkeypatch):
     comfyui, hub = downloading.comfyui, downloading.hub
-    with model(downloading, "offline") as name, cut_off(hub):
+    with model(downloading, "offline") as name, cut_off(hub, monkeypatch):
         began = time.monotonic()
         run = comfyui.run(load(name))
         log.info("ComfyUI %s: offline is said after %.2f s", comfyui.version, time.monotonic() - began)
-    folder = comfyui.base / "models" / "sketch_models"
-    for part in (f"/{REPOSITORY}/resolve/", "offline.safetensors", "8.6 MB", str(folder)):
+    for part in (f"/{REPOSITORY}/resolve/", "8.6 MB", str(file_of(downloading, name))):
         assert part in run.error
     assert "\n" not in run.error.strip()
     assert entry(comfyui, name)["download"]["error"] == run.error.strip()
