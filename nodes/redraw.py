@@ -288,8 +288,8 @@ class VarySketch(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="0: the drawing itself. 0.2: a steadier or looser hand. 0.5: another drawing in "
-                    "the same manner. 1: only the number of points is kept.",
+                    tooltip="0: the drawing itself. 0.2: a steadier or looser hand. 0.5: lines of its own in "
+                    "the same layout. 1: only the number of points is kept.",
                 ),
                 *sampling_inputs(),
             ],

@@ -164,8 +164,9 @@ def vary(
     SDEdit (Meng et al., 2022, arXiv:2108.01073) on strokes.
 
     amount  0 gives the drawing back, bit for bit; 1 keeps the number of its points alone. Between them the
-            drawing is noised to that time and drawn again from there; the user's own lifts of the pen count
-            for more, the less noise there is.
+            drawing is noised to that time and drawn again from there. The less noise there is, the more the
+            user's own lifts of the pen count, and the places of the ends of strokes: in offsets the shape of
+            lines lives through noise, but their sum, the layout, drifts.
 
     The other options are those of `complete`.
     """
@@ -178,11 +179,12 @@ def vary(
     labels = classes_of(model, sources, class_name, recognizer)
     given = [bring(source, size_of_whole(source), model.longest) for source in sources]
     starts = [
-        _Start.of(part, label, model.scale, sketch_generator(seed, index), anchors=np.zeros_like(part.known))
+        _Start.of(part, label, model.scale, sketch_generator(seed, index), anchors=_stroke_ends(part))
         for label, part in zip(labels, given, strict=True)
         for index in range(start, start + count)
     ]
-    drawn = _walk(model, starts, count=count, start=start, seed=seed, level=amount, **sampling)
+    options = {"level": amount, "hold": 1 - amount, **sampling}
+    drawn = _walk(model, starts, count=count, start=start, seed=seed, **options)
     level = float(ALPHA_BARS[model.network.config.schedule](torch.tensor([amount])))
     belief = BELIEF * level / max(1 - level, 1e-9)
     results = []
@@ -291,6 +293,7 @@ def _walk(
     seed: int,
     detail: int | None = None,
     level: float = 1.0,
+    hold: float = 1.0,
     steps: int = DEFAULTS["steps"],
     sampler: str = DEFAULTS["sampler"],
     schedule: str | Stride = DEFAULTS["schedule"],
@@ -298,7 +301,11 @@ def _walk(
     batch_size: int = BATCH,
     on_step: Callable[[Emerging], None] | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """For each start the clean offsets (n, 2), model units, and pen logits (n, 3)."""
+    """For each start the clean offsets (n, 2), model units, and pen logits (n, 3).
+
+    level  time in (0, 1] that the walk begins at, from the points of the starts if it is below 1.
+    hold   as in `holding`; below 1 the network is not told what is held.
+    """
     model.check(count, start, seed, sampler, guidance, detail, batch_size)
     stride = model.placement(schedule, steps)
     drawn = []
@@ -309,11 +316,10 @@ def _walk(
         known, pen = pad([s.known for s in batch]), pad([s.pen for s in batch])
         points = pad([s.points for s in batch])
         held = Known(known[..., None].float(), points, F.one_hot(pen, len(PenState)).float())
-        told = held if known.any() and takes_known(model.network) else None
+        told = held if known.any() and hold == 1 and takes_known(model.network) else None
         condition = Condition(torch.tensor([s.label for s in batch]), length, told)
-        around = functools.partial(
-            holding, held=held, bridge=pad([s.bridge for s in batch]), spans=pad([s.spans for s in batch])
-        )
+        bridge, spans = pad([s.bridge for s in batch]), pad([s.spans for s in batch])
+        around = functools.partial(holding, held=held, bridge=bridge, spans=spans, hold=hold)
         found = model.walk(
             condition,
             [s.generator for s in batch],
@@ -329,18 +335,19 @@ def _walk(
     return drawn
 
 
-def holding(denoise: Denoise, held: Known, bridge: Tensor, spans: Tensor) -> Denoise:
+def holding(denoise: Denoise, held: Known, bridge: Tensor, spans: Tensor, hold: float = 1.0) -> Denoise:
     """The denoiser, put right where the drawing is known.
 
     held    of each of B sketches the known rows, with offsets and pen states.
     bridge  (B, N) long, 0 or the number of the gap that a row belongs to;  spans (B, K, 2): what the offsets
             of each gap add up to. They are put right by the same amount each: the nearest offsets that do.
+    hold    how much of the way to what is known a prediction is moved; below 1 its pen is its own.
     """
 
     def put_right(x: Tensor, t: Tensor, active: Tensor) -> Prediction:
         found = denoise(x, t, active)
         flag, points, pen = (part[active].to(x) for part in held)
-        points = torch.where(flag > 0, points, found.points)
+        points = torch.where(flag > 0, torch.lerp(found.points, points, hold), found.points)
         if spans.shape[1]:
             gap = bridge[active].to(x.device)[..., None]  # (b, N, 1)
             room = points.new_zeros(len(active), spans.shape[1] + 1, 2)
@@ -348,8 +355,9 @@ def holding(denoise: Denoise, held: Known, bridge: Tensor, spans: Tensor) -> Den
             rows = room.scatter_add(1, gap.expand_as(points), torch.ones_like(points))[:, 1:]
             missing = (spans[active].to(x) - sums) / rows.clamp(min=1)
             missing = torch.cat([room[:, :1], missing], 1)
-            points = points + missing.gather(1, gap.expand_as(points))
-        return Prediction(points, torch.where(flag > 0, SURE * pen, found.pen), found.calls)
+            points = points + hold * missing.gather(1, gap.expand_as(points))
+        pen = torch.where(flag > 0, SURE * pen, found.pen) if hold == 1 else found.pen
+        return Prediction(points, pen, found.calls)
 
     return put_right
 

@@ -222,7 +222,7 @@ def test_strength_moves_what_lies_between_the_ends_of_lines(model):
         ({"strength": 1.0}, "strength is 1, wanted 0"),
         ({"lost": []}, r"lost has masks of \[\] points, wanted one for each stroke, of \[30, 1, 5\]"),
         ({"lost": [np.ones(30, bool), np.ones(1, bool), np.ones(5, bool)]}, "all points .* are lost"),
-        ({"class_name": "caat"}, "unknown class 'caat'. Near: cat"),
+        ({"strength": 0.1, "class_name": "caat"}, "unknown class 'caat'. Near: cat"),
         ({"count": 0}, "count is 0"),
         ({"lost": [np.zeros(n, bool) for n in (30, 1, 5)], "steps": 0}, "steps is 0"),
     ],
@@ -367,6 +367,21 @@ def test_predictions_are_put_right_where_the_drawing_is_known():
     one = Prediction(said.points[1:], said.pen[1:], said.calls[1:])
     right = redraw.holding(lambda x, t, active: one, held, bridge, spans)  # the first has left the batch
     assert torch.equal(right(one.points, torch.ones(1), torch.tensor([1])).points, found.points[1:])
+
+
+def test_half_held_is_half_way():
+    held = Known(torch.ones(1, 3, 1), normal(1, 3, 2), torch.eye(3)[None])
+    nothing, none = torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, 0, 2)
+    said = Prediction(normal(1, 3, 2, seed=1), normal(1, 3, 3, seed=2), torch.ones(1))
+    half = redraw.holding(lambda x, t, active: said, held, nothing, none, 0.5)
+    found = half(said.points, torch.ones(1), torch.arange(1))
+    torch.testing.assert_close(found.points, (said.points + held.points) / 2)
+    assert torch.equal(found.pen, said.pen)
+    bridged = redraw.holding(
+        lambda x, t, active: said, Known(*(0 * k for k in held)), nothing + 1, torch.ones(1, 1, 2), 0.5
+    )
+    found = bridged(said.points, torch.ones(1), torch.arange(1))
+    torch.testing.assert_close(found.points.sum(1), (said.points.sum(1) + 1) / 2)
 
 
 def test_callers_see_what_is_held_on_every_step_and_can_stop(model):
