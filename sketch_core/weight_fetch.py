@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import checkpoints, ledger, transfer, weight_file
-from .data.records import unwritable
+from .data.records import replacing, unwritable
 from .manifest import Hub
 from .weight_source import (
     Target,
@@ -67,7 +68,7 @@ def fetch(
         wanted = target.sha256 or first
         raw = downloaded_by_hand(target, folders) or in_hub_cache(target)
         if raw is not None:
-            size, commit = raw.stat().st_size, pinned.get("revision", "")
+            size, commit = raw.stat().st_size, pinned.get("revision") or _cached_commit(raw)
             found = ledger.sha256_of(raw, lambda done: report(done, size))
             if wanted not in (None, found):
                 raise ValueError(another_file(target, raw, found, wanted))
@@ -92,7 +93,7 @@ def _settle(
     try:
         with _named(target, ready, raw):
             if not target.pickled:
-                ready = raw
+                ready = raw if raw.suffix == ".part" else _copied(raw, ready)
             elif target.architecture is None:
                 notes = {"source": target.name, "source_sha256": facts["source_sha256"]}
                 checkpoints.convert_official(raw, ready, notes=notes, scale=scale, label=label)
@@ -110,6 +111,19 @@ def _settle(
     finally:
         if ready != raw:
             ready.unlink(missing_ok=True)
+
+
+def _copied(raw: Path, ready: Path) -> Path:
+    """A copy: what lies in the cache of all users of huggingface_hub stays there."""
+    with replacing(ready) as file, open(raw, "rb") as source:
+        shutil.copyfileobj(source, file, 1 << 20)
+    return ready
+
+
+def _cached_commit(raw: Path) -> str:
+    """The commit of a file in huggingface_hub's cache (.../snapshots/COMMIT/FILE), or nothing."""
+    parts = raw.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
 
 
 def _check_content(target: Target, ready: Path) -> None:

@@ -62,6 +62,8 @@ def point_at(url: str, monkeypatch) -> None:
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
     )
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+    monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
@@ -897,6 +899,24 @@ def test_weights_in_our_format_from_anyone(server, folder, monkeypatch, ours):
         ):
             ask()
     assert "has changed" in hub.verify_weights(folders=[folder])[-1].problem
+
+
+def test_a_file_in_the_hubs_own_cache_is_copied_and_stays_there(server, folder, tmp_path, monkeypatch, ours):
+    commit = server.add("artist/birds", {"model.safetensors": ours})
+    cache = tmp_path / "hf/models--artist--birds"
+    blob, link = cache / "blobs/abc", cache / "snapshots" / commit / "model.safetensors"
+    for path in (blob, link, cache / "refs/main"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(ours)
+    link.symlink_to(blob)
+    (cache / "refs/main").write_text(commit)
+    with no_network(monkeypatch):
+        path = hub.fetch_from_hub("artist/birds", "model.safetensors", folders=[folder])
+    assert not path.is_symlink()
+    assert path.read_bytes() == link.read_bytes() == ours
+    assert link.is_symlink()
+    assert files(folder) == [path.name]
+    assert ledger.pinned(path.name)["revision"] == commit
 
 
 def test_another_revision_is_another_file(server, folder, monkeypatch, ours):
