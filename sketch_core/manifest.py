@@ -17,10 +17,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 FILE = "weights_manifest.json"
-ALIASES = {"default": "stroke_transformer.quickdraw345", "recognizer": "sketch_classifier.quickdraw345"}
+ALIASES = {
+    "default": "stroke_transformer.quickdraw345",
+    "recognizer": "sketch_classifier.quickdraw345",
+    "stroke_recognizer": "stroke_classifier.quickdraw345",
+}
 PURPOSES = {  # what an entry is for -> the same for a reader
     "draw": "draws sketches",
     "recognize": "names what a sketch shows",
+    "shortcut": "tells how recognizable an unfinished sketch is",
     "rectify": "tells how alike two pictures look, for the rectifier",
     "photo": "turns a sketch into a photo",
     "choose": "picks the photo that fits its class best",
