@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import redraw_command
+from .arguments import Parser
 
 MAX_DRAWINGS = 100_000  # of one run
 SHEET_MAX = 1024  # drawings on a sheet.png; the files beside it hold all
@@ -423,13 +424,6 @@ class Progress:
 
 
 # ---- the parser ----------------------------------------------------------------------------------
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
-
-    def error(self, message: str):
-        raise SystemExit(_fail(f"{message}. See `{self.prog} --help`.", 2))
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -18,6 +18,7 @@ CORE = ROOT / "sketch_core"
 
 # Modules of one line may import each other. A folder is one line, named by its first part.
 ORDER: dict[tuple[str, ...], set[str]] = {
+    ("arguments",): set(),
     ("strokes",): set(),
     ("pen",): set(),
     ("svg_values",): set(),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..arguments import Parser
 from ..data.dataset import class_name
 from ..data.records import replacing
 from ..hub import find_weights, sha256_of
@@ -39,13 +40,6 @@ def evaluate(
     """Draws as many of each class as the real side holds; the report of `compare`, and the drawings."""
     drawn = draw_all(draw, real, [seed], on_progress=on_progress)
     return compare(drawn.sketches, real), drawn.sketches
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"sketch_core: {message}. See `{self.prog} --help`.\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arguments import Parser
 from ..data.records import replacing
 from ..weight_file import write_weights
-from .command import Parser
 
 log = logging.getLogger(__name__)
 

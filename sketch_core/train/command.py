@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from ..arguments import Parser
 from .config import TrainConfig
 from .loop import train
 from .trainer import Trainer
@@ -43,13 +44,6 @@ def main(argv: list[str]) -> int:
     if interrupt.heard:
         sys.stderr.write("sketch_core: stopped and saved; the same command goes on from there.\n")
     return INTERRUPTED if interrupt.heard else 0
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"sketch_core: {message}. See `{self.prog} --help`.\n")
 
 
 def parser() -> argparse.ArgumentParser:
