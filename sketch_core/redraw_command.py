@@ -252,9 +252,15 @@ def _write(
         line.sheet(sketches).save(folder / "sheet.png")
     classes = list(dict.fromkeys(sketch.label or "any class" for sketch in sketches))
     calls = sum(watch.calls) / len(sketches)
+    beyond = sum(map(off_canvas, sketches))
     if args.json:
         report = {"model": model.name, "verb": args.verb, "sketches": len(sketches), "classes": classes}
-        report |= {"guessed": guessed, "seconds": round(seconds, 3), "network_calls": round(calls, 2)}
+        report |= {
+            "guessed": guessed,
+            "off_canvas": beyond,
+            "seconds": round(seconds, 3),
+            "network_calls": round(calls, 2),
+        }
         sys.stdout.write(json.dumps(report | {"folder": str(args.out), "files": files}) + "\n")
         return
     shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
@@ -263,3 +269,15 @@ def _write(
         f"{model.name}: {len(sketches)} {'sketch' if len(sketches) == 1 else 'sketches'} of {shown} ({how}) "
         f"in {seconds:.2f} s, {calls:.3g} network calls a sketch, written to {args.out}\n"
     )
+    if beyond:
+        hint = "; a larger --share makes what is added smaller" if args.verb == "complete" else ""
+        sys.stdout.write(f"{beyond} of them reach beyond the canvas of {args.source.name}{hint}\n")
+
+
+def off_canvas(sketch: Any) -> bool:
+    """Whether a drawing has points beyond its canvas, by more than a hundredth of it."""
+    import numpy as np
+
+    points = np.concatenate(sketch.strokes)
+    slack = max(sketch.canvas) / 100
+    return bool((points < -slack).any() or (points > np.add(sketch.canvas, slack)).any())

@@ -81,6 +81,16 @@ def test_a_class_that_is_known_is_no_guess(two, tmp_path, capsys):
     assert "1 sketch of The Eiffel Tower (class) in" in capsys.readouterr().out
 
 
+def test_drawings_beyond_the_canvas_are_counted(two, tmp_path, capsys):
+    off = Sketch(([[-20, 0], [255, 90]], [[20, 20], [60, 30]]), label="cat")
+    write_sketches(tmp_path / "off.ndjson", [*read_sketches(two), off])
+    argv = ["vary", str(tmp_path / "off.ndjson"), "--amount", "0", "--count", "2"]
+    assert cli.main([*argv, "--out", str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().out.endswith("2 of them reach beyond the canvas of off.ndjson\n")
+    assert cli.main([*argv, "--json", "--out", str(tmp_path / "b")]) == 0
+    assert json.loads(capsys.readouterr().out)["off_canvas"] == 2
+
+
 def test_vary_by_nothing_is_the_drawing(two, tmp_path):
     assert cli.main(["vary", str(two), "--amount", "0", "--count", "1", "--out", str(tmp_path / "o")]) == 0
     assert list(read_sketches(tmp_path / "o" / "sketches.ndjson")) == list(read_sketches(two))
