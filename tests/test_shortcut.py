@@ -29,7 +29,9 @@ def model() -> SketchModel:
 
 def network(seed: int = 0) -> Recognizability:
     torch.manual_seed(seed)
-    return Recognizability(RecognizabilityConfig(width=16))
+    made = Recognizability(RecognizabilityConfig(width=16))
+    torch.nn.init.normal_(made.head[0].weight, std=0.5)  # a fresh one looks at the time alone
+    return made
 
 
 def step_of(*length: int, seed: int = 0) -> Step:
@@ -195,6 +197,13 @@ def test_absurd_numbers_of_steps(steps):
 
 
 # ---- h_phi -----------------------------------------------------------------------------------------
+
+
+def test_it_begins_as_a_function_of_time_alone():
+    fresh, step = Recognize(Recognizability(RecognizabilityConfig(width=16))), step_of(5, 9)
+    moved = dataclasses.replace(step, x=2 * step.x)
+    assert torch.equal(fresh(step), fresh(moved))
+    assert not torch.equal(fresh(step), fresh(dataclasses.replace(step, t=step.t / 2)))
 
 
 def test_gradients_arrive_at_every_weight_and_training_lowers_the_loss():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,22 +94,43 @@ def test_it_learns_of_each_sketch_what_time_alone_does_not_tell(monkeypatch):
     network = Recognizability(RecognizabilityConfig(width=16))
     before = figures_of(network, looks, curve_of(looks), kept_back=True)
     monkeypatch.setattr(shortcut, "LR", 5e-3)  # a toy is learned faster
-    fit(network, looks, epochs=25)
+    fit(network, looks, epochs=70)
     after = figures_of(network, looks, curve_of(looks), kept_back=True)
     assert after["mse"] < 0.25 * after["mse_by_time_alone"] < before["mse"]
     assert after["sketches"] == 120
 
 
 def test_sketches_that_are_kept_back_do_not_train(monkeypatch):
-    seen, loss_of = [], shortcut.loss_of
+    seen, watched, loss_of = [], [], shortcut.loss_of
 
     def listening(network, part):
-        seen.extend(part.sketch.tolist())
+        (seen if network.training else watched).extend(part.sketch.tolist())
         return loss_of(network, part)
 
     monkeypatch.setattr(shortcut, "loss_of", listening)
     fit(Recognizability(RecognizabilityConfig(width=8)), looks_of(10, 3), epochs=1)
-    assert sorted(set(seen)) == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert sorted(set(seen)) == [2, 3, 4, 7, 8, 9]
+    assert sorted(set(watched)) == [1, 6]
+
+
+def test_the_epoch_that_watched_best_is_kept(monkeypatch):
+    """Sketches that are random have nothing to learn but time: later epochs only remember."""
+    looks, found, loss_of = looks_of(40, 3), [], shortcut.loss_of
+    looks = replace(looks, r=torch.rand(len(looks.r), generator=torch.Generator().manual_seed(1)))
+    monkeypatch.setattr(shortcut, "LR", 2e-2)
+
+    def listening(network, part):
+        loss = loss_of(network, part)
+        if not network.training:
+            found.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(shortcut, "loss_of", listening)
+    network = Recognizability(RecognizabilityConfig(width=16, dropout=0.0))
+    fit(network, looks, epochs=12)
+    assert min(found) < found[-1]
+    watch = looks.rows((looks.sketch % 5 == 1).nonzero()[:, 0])
+    assert float(loss_of(network, watch).detach()) == pytest.approx(min(found), abs=1e-6)
 
 
 @pytest.fixture
@@ -173,6 +196,7 @@ def test_calibrating_keeps_the_network_and_follows_the_weights(files, capsys, mo
         (["--epochs", "0"], "epochs is 0, wanted 1 or more"),
         (["--steps", "0"], "steps is 0, wanted a whole number"),
         (["--classes", "dgo"], "unknown class 'dgo'"),
+        (["--classes", "cat"], "4 sketches are too few to learn from, wanted 5 or more. Raise --count"),
         (["--recognizer", "none.safetensors"], "none.safetensors"),
     ],
 )

@@ -44,6 +44,8 @@ class Recognizability(nn.Module):
         self.embed_patch = nn.Linear(POINT_FEATURES * config.patch, D)
         self.recurrence = nn.GRU(D, D, batch_first=True)
         self.head = nn.Sequential(nn.Linear(2 * D, D), nn.SiLU(), nn.Linear(D, 1))
+        with torch.no_grad():
+            self.head[0].weight[:, :D].zero_()  # it begins as a function of time alone
 
     def forward(self, x: Tensor, pen: Tensor, t: Tensor, length: Tensor) -> Tensor:
         """Logits (B,) of the probability that a classifier gives the right class.

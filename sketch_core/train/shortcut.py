@@ -210,6 +210,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, network = load(args.model), start_from(own, args.seed, calibrate=args.calibrate)
     names = [part for part in args.classes.split(",") if part.strip()]
     classes = [model.classes[model.label(name)] for name in names] or best_known(model)
+    if not args.calibrate and len(classes) * args.count < KEPT_BACK:
+        raise ValueError(
+            f"{len(classes) * args.count} sketches are too few to learn from, wanted {KEPT_BACK} or more. "
+            f"Raise --count, or --calibrate only."
+        )
     options = {"classes": classes, "count": args.count, "steps": args.steps, "seed": args.seed}
     looks = collect(model, load_recognizer(args.recognizer), **options)
     curve = curve_of(looks)
