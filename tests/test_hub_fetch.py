@@ -331,22 +331,26 @@ def test_a_cut_connection_is_continued_at_once(server, folder, monkeypatch):
     server.troubles["model.safetensors"] = Trouble(cut_after=[400_000, 300_000])
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
     ranges = [a.headers.get("range") for a in server.asked if a.server == "storage"]
-    assert ranges == [None, "bytes=400000-", "bytes=700000-"]
+    assert ranges[0] is None
+    starts = [int(asked.strip("bytes=-")) for asked in ranges[1:]]
+    lost = transfer.CHUNK  # at each cut, at most, where requests reads
+    assert len(starts) == 2
+    assert 400_000 - lost <= starts[0] <= 400_000
+    assert starts[0] + 300_000 - lost <= starts[1] <= starts[0] + 300_000
 
 
 def test_a_transfer_that_keeps_breaking_is_continued_by_the_next_fetch(server, folder, monkeypatch):
     publish(server, monkeypatch)
     monkeypatch.setattr(transfer, "TRIES", 0)
     server.troubles["model.safetensors"] = Trouble(cut_after=[600_000])
-    with pytest.raises(
-        ValueError, match=rf"{NAME} broke off after 600000 of {SIZE} bytes .*Fetch it again: it"
-    ):
+    with pytest.raises(ValueError, match=rf"{NAME} broke off after \d+ of {SIZE} bytes .*Fetch it again: it"):
         hub.fetch_weights(NAME, folders=[folder])
     assert not (folder / FILE).exists()
     with pytest.raises(ValueError, match="not on this machine"):
         hub.find_weights(NAME, folders=[folder])
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
-    assert server.asked[-1].headers["range"] == "bytes=600000-"
+    start = int(server.asked[-1].headers["range"].strip("bytes=-"))
+    assert 600_000 - transfer.CHUNK <= start <= 600_000
     assert files(folder) == [FILE]
 
 
