@@ -195,6 +195,8 @@ app.registerExtension({
     });
     after(nodeType.prototype, "onConfigure", function () {
       this.skRow?.update();
+      const height = this.computeSize()[1]; // graphs of before the row have smaller nodes
+      if (this.size[1] < height) this.setSize([this.size[0], height]);
     });
     after(nodeType.prototype, "onSerialize", function (saved) {
       const at = this.widgets?.indexOf(this.skRow?.choice) ?? -1;

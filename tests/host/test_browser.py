@@ -139,6 +139,7 @@ def test_a_model_is_fetched_with_the_button(downloading, chromium, screenshots, 
 
         page.evaluate(LOADER, name)
         row(page, "not here yet · 8.6 MB · CC-BY-4.0")
+        assert page.evaluate("app.graph.nodes[0].size[1] >= app.graph.nodes[0].computeSize()[1]")
         assert page.evaluate(NAMES) == [name, name, f"{name} (download 8.6 MB)"]
         shoot("missing")
         page.click(".sk-weights button:text('Download')")
