@@ -182,6 +182,14 @@ def test_a_photo_of_a_pencil_drawing_comes_back(index):
     assert len(found.strokes) <= 2 * len(drawn.strokes) + 2
 
 
+def test_a_dot_in_a_photo_stays_a_dot():
+    drawn = of([[240, 270]], RING)
+    ring, *dots = sorted(image_to_sketch(photo(drawn)).strokes, key=len, reverse=True)
+    assert closed(ring)
+    (dot,) = dots
+    np.testing.assert_allclose(dot, [[240, 270]], atol=1.5)
+
+
 def test_what_lies_beside_the_paper_is_no_line():
     drawn = fit(DRAWINGS[0], (600, 600), padding=80)
     page = photo(drawn)
