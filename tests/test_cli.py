@@ -629,6 +629,7 @@ def test_ctrl_c_ends_a_running_draw(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells hide it from the background
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".sketches-*")) and time.monotonic() < deadline:
