@@ -35,7 +35,7 @@ from sketch_core.evaluate import (
 from sketch_core.evaluate.cache import FeatureCache
 from sketch_core.evaluate.classes import fold_of
 from sketch_core.evaluate.curves import curves, curves_plot, curves_table
-from sketch_core.evaluate.drawing import Counter, drawer
+from sketch_core.evaluate.drawing import Counter, class_seed, drawer
 from sketch_core.evaluate.inception import load_inception
 from sketch_core.evaluate.plot import to_svg
 from sketch_core.evaluate.printing import differences_table, run_labels
@@ -325,7 +325,11 @@ def test_the_command_writes_table_json_and_sheet(command, tmp_path, capsys):
     out, png = tmp_path / "report.json", tmp_path / "sheet.png"
     options = ("--count", "9", "--seed", "5", "--steps", "7", "--guidance", "2.5")
     asked = command(*options, "--out", str(out), "--sheet", str(png))
-    assert sorted(asked) == [(n, 9, 5, {"steps": 7, "guidance": 2.5}) for n in sorted(CLASSES)]
+    assert sorted((n, count, options) for n, count, _, options in asked) == [
+        (n, 9, {"steps": 7, "guidance": 2.5}) for n in sorted(CLASSES)
+    ]
+    assert sorted(seed for _, _, seed, _ in asked) == sorted(class_seed(5, c) for c in (1, 2, 3))
+    assert len({class_seed(seed, c) for seed in range(50) for c in range(1, 346)}) == 50 * 345
     report = json.loads(out.read_text())
     assert {name: report["settings"][name] for name in ("sampler", "steps", "guidance")} == {
         "sampler": "ddim",
@@ -349,7 +353,7 @@ def test_the_full_protocol_draws_every_seed_and_gives_intervals(command, tmp_pat
     out = tmp_path / "report.json"
     options = ("--protocol", "full", "--count", "10", "--seeds", "3,8", "--resamples", "6", "--geometry", "0")
     asked = command(*options, "--out", str(out))
-    assert [seed for _, _, seed, _ in asked] == [3] * 3 + [8] * 3
+    assert [seed for _, _, seed, _ in asked] == [class_seed(s, c) for s in (3, 8) for c in (1, 2, 3)]
     report = json.loads(out.read_text())
     assert report["drawings"] == 60
     assert len(report["fid"]["of_seeds"]) == 2
