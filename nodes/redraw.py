@@ -344,7 +344,7 @@ class InterpolateSketch(io.ComfyNode):
                 io.Int.Input(
                     "steps",
                     default=24,
-                    min=1,
+                    min=2,
                     max=1000,
                     tooltip="Steps each way: both drawings to noise, and from there back.",
                 ),

@@ -51,6 +51,8 @@ def interpolate(
     """
     if not 1 <= count <= 1000:
         raise ValueError(f"count is {count}, wanted 1 to 1000 drawings between the two.")
+    if checked_steps(steps) < 2:
+        raise ValueError(f"steps is {steps}, wanted 2 or more: one step cannot carry a drawing to noise.")
     names = [class_name] * 2 if class_name is None or isinstance(class_name, str) else list(class_name)
     if len(names) != 2:
         raise ValueError(f"class_name has {len(names)} names, wanted one for both sketches, or two.")

@@ -70,7 +70,7 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser], line: Any) -> None:
         "--count", type=line.whole(1, 1000), default=8, help="drawings between two of them (default 8)"
     )
     one.add_argument("--ends", action="store_true", help="write the given drawings as well, in their places")
-    one.add_argument("--steps", type=line.whole(1, 1000), default=24, help="steps each way (default 24)")
+    one.add_argument("--steps", type=line.whole(2, 1000), default=24, help="steps each way (default 24)")
     _add_common(one, line)
 
 

@@ -91,7 +91,7 @@ def test_a_guess_is_shown_on_the_node(pack, model, guess):
     pack.run("SK_Complete", model=model, sketch=[drawing(pack, "cat")], **FEW)
     assert len(pack.host.said) == 1
     pack.run(
-        "SK_Interpolate", model=model, sketch=[drawing(pack, None)], other=[drawing(pack)], count=1, steps=1
+        "SK_Interpolate", model=model, sketch=[drawing(pack, None)], other=[drawing(pack)], count=1, steps=2
     )
     assert len(pack.host.said) == 2
 
@@ -152,15 +152,16 @@ def test_heal_closes_a_gap_and_says_when_there_is_none(pack, model):
 
 def test_interpolate_pairs_batches(pack, model):
     a, b, c = drawing(pack), drawing(pack, "cactus", 30), drawing(pack, "cat", 60)
-    made = pack.run("SK_Interpolate", model=model, sketch=[a], other=[b, c], count=2, steps=1, preview=False)
+    made = pack.run("SK_Interpolate", model=model, sketch=[a], other=[b, c], count=2, steps=2, preview=False)
     assert len(made) == 8
     assert made[0] == made[4] == a
     assert (made[3], made[7]) == (b, c)
     assert [record.get("index") for record in made.records] == [None, 0, 1, None] * 2
-    inner = pack.run("SK_Interpolate", model=model, sketch=[a], other=[b, c], count=2, steps=1, ends=False)
+    inner = pack.run("SK_Interpolate", model=model, sketch=[a], other=[b, c], count=2, steps=2, ends=False)
     assert list(inner) == [made[i] for i in (1, 2, 5, 6)]
+    assert inner[0].strokes[0].tolist() != inner[2].strokes[0].tolist()  # another end, another way
     with pytest.raises(ValueError, match="got 2 drawings for 3"):
-        pack.run("SK_Interpolate", model=model, sketch=[a, b], other=[a, b, c], count=1, steps=1)
+        pack.run("SK_Interpolate", model=model, sketch=[a, b], other=[a, b, c], count=1, steps=2)
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "SK_Interpolate"])
@@ -183,7 +184,7 @@ def test_too_many_are_refused(pack, model):
         pack.run("SK_Vary", model=model, sketch=[drawing(pack)] * 20, **FEW | {"count": 256})
     batch = [drawing(pack)] * 20
     with pytest.raises(ValueError, match="20 pairs of drawings, 256 between each, are more than 4096"):
-        pack.run("SK_Interpolate", model=model, sketch=batch, other=batch, count=256, steps=1)
+        pack.run("SK_Interpolate", model=model, sketch=batch, other=batch, count=256, steps=2)
 
 
 def test_choices_and_defaults_are_the_library_s(pack):
@@ -196,3 +197,4 @@ def test_choices_and_defaults_are_the_library_s(pack):
             assert widgets[widget].default == knitter.DEFAULTS[widget]
     widgets = {i.id: i for i in pack.nodes["SK_Interpolate"].define_schema().inputs}
     assert widgets["steps"].default == inbetween.STEPS
+    assert widgets["steps"].min == 2

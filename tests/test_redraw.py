@@ -457,12 +457,25 @@ def test_drawings_between_two(model):
     assert len(interpolate(model, a, b, count=1, class_name="cat", steps=2)) == 1
 
 
+def test_what_lies_between_comes_from_both_drawings(model):
+    """Their shapes, not where they lie or how large they are."""
+    source, turned = wave(12), Sketch([stroke[:, ::-1] for stroke in wave(12).strokes], (1000, 1000), "cat")
+    (own,) = interpolate(model, source, source, count=1, steps=2)
+    for pair in ((source, turned), (turned, source)):
+        (middle,) = interpolate(model, *pair, count=1, steps=2)
+        assert (
+            np.abs(middle.strokes[0][1] - middle.strokes[0][0] - own.strokes[0][1] + own.strokes[0][0]).max()
+            > 1
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"count": 0}, "count is 0, wanted 1 to 1000"),
         ({"class_name": ["cat"]}, "class_name has 1 names, wanted one for both"),
         ({"steps": 0}, "steps is 0"),
+        ({"steps": 1}, "steps is 1, wanted 2 or more: one step cannot carry a drawing to noise"),
     ],
 )
 def test_what_interpolate_refuses(model, options, message):

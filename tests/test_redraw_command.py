@@ -162,6 +162,11 @@ def test_absurd_numbers_are_refused(two, tmp_path, capsys, option):
     assert "from" in failure(capsys, ["vary", two, option, "--out", tmp_path / "out"], status=2)
 
 
+def test_interpolating_in_one_step_is_refused(two, tmp_path, capsys):
+    argv = ["interpolate", two, "--steps", "1", "--out", tmp_path / "out"]
+    assert "from 2" in failure(capsys, argv, status=2)
+
+
 def test_nothing_is_overwritten_and_too_many_are_refused(two, tmp_path, capsys, monkeypatch):
     argv = ["vary", str(two), "--amount", "0", "--out", str(tmp_path / "o")]
     assert cli.main(argv) == 0
