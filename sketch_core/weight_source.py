@@ -5,13 +5,14 @@ Together with `data/fetch.py` the only file that makes addresses. Touches no net
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from . import ledger, weight_file
-from .manifest import Bundled, Hub, Source, Url, Weights
+from .manifest import COMMIT, Bundled, Hub, Source, Url, Weights
 
 SUFFIX = ".safetensors"
 
@@ -120,10 +121,26 @@ def downloaded_by_hand(target: Target, folders: Sequence[str | Path]) -> Path | 
 def local_name(
     repo_id: str, filename: str, revision: str | None, scale: float | None, label: str | None
 ) -> str:
-    """A name in one folder for a file of a repository: owner--name--folder--file[@revision].safetensors."""
+    """A name in one folder for a file of a repository: owner--name--folder--file[@revision][@hash].
+
+    What this spelling might share with another file, also where names ignore case, gets a hash of all of it.
+    """
     stem = "--".join([*repo_id.split("/"), *filename.split("/")]).rpartition(".")[0]
     variant = [revision, f"scale{scale:g}" if scale is not None else None, label]
-    return "@".join([stem, *(_plain(part) for part in variant if part)]) + SUFFIX
+    plain = (
+        filename.endswith(SUFFIX)
+        and filename == filename.lower()
+        and filename.isascii()
+        and "@" not in filename
+        and stem.count("--") == 2 + filename.count("/")
+        and "---" not in stem
+        and scale is None
+        and not label
+        and (revision is None or COMMIT.fullmatch(revision) is not None)
+    )
+    exact = [repo_id, filename, revision or "", "" if scale is None else repr(float(scale)), label or ""]
+    tag = [] if plain else [hashlib.sha256("\0".join(exact).encode()).hexdigest()[:8]]
+    return "@".join([stem, *(_plain(part) for part in variant if part), *tag]) + SUFFIX
 
 
 def _plain(text: str) -> str:

@@ -936,9 +936,46 @@ def test_another_revision_is_another_file(server, folder, monkeypatch, ours):
         for revision in wanted
     }
     assert {revision: path.read_bytes() for revision, path in found.items()} == wanted
-    assert found["refs/pr/1"].name == "artist--birds--model@refs_pr_1.safetensors"
+    assert found[old].name == f"artist--birds--model@{old}.safetensors"
+    assert found["refs/pr/1"].name.startswith("artist--birds--model@refs_pr_1@")
     assert len(set(found.values())) == 4
     assert len(hub.verify_weights(folders=[folder])) == 4
+
+
+OTHERS = [  # wanted files that are not one another, each with what a simpler name would take it for
+    ("o/n", "model.safetensors", None, None, None),
+    *(("o/n", f"model.{suffix}", None, None, None) for suffix in ("pt", "pth", "bin", "ckpt")),
+    ("o/n", "Model.safetensors", None, None, None),
+    ("o/n", "model.SAFETENSORS", None, None, None),
+    ("o/n", "a/model.safetensors", None, None, None),
+    ("o/n", "a--model.safetensors", None, None, None),
+    ("o/n", "-a.safetensors", None, None, None),
+    ("o/n-", "a.safetensors", None, None, None),
+    ("o/n", "model.safetensors", "moon", None, None),
+    ("o/n", "model.safetensors", "Moon", None, None),
+    ("o/n", "model@moon.safetensors", None, None, None),
+    ("o/n", "model.safetensors", "refs/pr/1", None, None),
+    ("o/n", "model.safetensors", "refs_pr_1", None, None),
+    ("o/n", "model.safetensors", "c" * 40, None, None),
+    ("o/n", f"model@{'c' * 40}.safetensors", None, None, None),
+    ("o/n", "model.pt", "moon", None, None),
+    ("o/n", "model.pt", None, None, "moon"),
+    ("o/n", "model.pt", None, None, "m/oon"),
+    ("o/n", "model.pt", None, None, "m_oon"),
+    ("o/n", "model.pt", None, None, "x" * 81),
+    ("o/n", "model.pt", None, None, "x" * 82),
+    ("o/n", "model.pt", None, 26.2, None),
+    ("o/n", "model.pt", None, 26.20001, None),
+    ("o/n", "model.pt", None, 26.200001, None),
+    ("o/n", "model.pt", None, None, "scale26.2"),
+]
+
+
+def test_another_file_has_another_name_also_where_names_ignore_case():
+    names = [weight_source.local_name(*wanted) for wanted in OTHERS]
+    assert len({name.lower() for name in names}) == len(OTHERS)
+    assert names[0] == "o--n--model.safetensors"
+    assert names == [weight_source.local_name(*wanted) for wanted in OTHERS]  # and the same one each time
 
 
 @pytest.mark.parametrize(
@@ -996,7 +1033,7 @@ def test_an_official_checkpoint_becomes_a_model_that_draws(server, folder, monke
     network = StrokeUNet(StrokeUNetConfig(points=32, num_res_blocks=1, channel_mult=(1, 1)))
     server.add("author/knitter", {"ema_0.9999_050000.pt": pickled(network.state_dict())})
     path = hub.fetch_from_hub("author/knitter", "ema_0.9999_050000.pt", folders=[folder])
-    assert path.name == "author--knitter--ema_0.9999_050000.safetensors"
+    assert path.name.startswith("author--knitter--ema_0.9999_050000@")
     assert files(folder) == [path.name]
     loaded = hub.load_weights(path)
     for key, value in network.state_dict().items():
