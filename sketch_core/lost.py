@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .raster import placement
+from .raster import _clip, placement
 from .strokes import Sketch, bounds
 
 Marked = tuple[Sketch, list[np.ndarray]]
@@ -40,17 +40,18 @@ def eraser(sketch: Sketch, mask: np.ndarray, *, padding: float | None = 0.05) ->
     zoom, shift = placement(sketch, (width, height), padding=padding)
 
     def covered(points: np.ndarray) -> np.ndarray:
-        column, row = np.floor(points.astype(np.float64) * zoom + shift).astype(int).T
+        pixels = (points.astype(np.float64) * zoom + shift).clip(-1, (width, height))
+        column, row = np.floor(pixels).astype(int).T
         inside = (0 <= column) & (column < width) & (0 <= row) & (row < height)
         return inside & (mask[row.clip(0, height - 1), column.clip(0, width - 1)] > 0.5)
 
     strokes, lost = [], []
     for stroke in sketch.strokes:
+        exact = stroke.astype(np.float64)
+        near = _over(exact * zoom + shift, width, height)
         parts = []
-        for a, b in zip(stroke, stroke[1:], strict=False):
-            steps = int(np.ceil(np.hypot(*(b - a)) * zoom)) + 1
-            line = a + np.linspace(0, 1, steps + 1)[:-1, None] * (b - a)
-            line[0] = a
+        for i, (a, b) in enumerate(zip(exact, exact[1:], strict=False)):
+            line = a + near.get(i, np.zeros((1, 1))) * (b - a)
             under = covered(np.concatenate([line, b[None]]))
             keep = under[:-1] != under[1:]  # the last before the mask begins or ends ...
             keep[1:] |= keep[:-1].copy()  # ... and the first after it
@@ -59,6 +60,22 @@ def eraser(sketch: Sketch, mask: np.ndarray, *, padding: float | None = 0.05) ->
         strokes.append(np.concatenate([*parts, stroke[-1:]]).astype(np.float32))
         lost.append(covered(strokes[-1]))
     return replace(sketch, strokes=tuple(strokes)), lost
+
+
+def _over(pixels: np.ndarray, width: int, height: int) -> dict[int, np.ndarray]:
+    """For each piece of a line (n, 2), pixels, that passes over the mask: the shares (k, 1) of its way, 0 and
+    then less than a pixel apart where it does, at which to look."""
+    a, b = pixels[:-1], pixels[1:]
+    starts, stops, pieces = _clip(a, b, np.arange(len(a)), width, height, 1.0)
+    found = {}
+    for start, stop, i in zip(starts, stops, pieces.tolist(), strict=True):
+        way = b[i] - a[i]
+        axis = int(np.abs(way).argmax())
+        if way[axis] != 0:
+            enter, leave = (float((end - a[i])[axis] / way[axis]) for end in (start, stop))
+            shares = np.linspace(enter, leave, int(np.ceil(np.hypot(*(stop - start)))) + 2)
+            found[i] = np.concatenate([[0.0], shares[(0 < shares) & (shares < 1)]])[:, None]
+    return found
 
 
 def gaps(sketch: Sketch, reach: float | None = None) -> Marked:

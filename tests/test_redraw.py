@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -257,6 +259,22 @@ def test_an_eraser_cuts_lines_at_its_edge_and_moves_nothing():
     assert not any(mask.any() for mask in masks)
     with pytest.raises(ValueError, match=r"mask has shape \(2, 3, 4\), wanted \(height, width\)"):
         lost.eraser(source, np.zeros((2, 3, 4)))
+
+
+def test_an_eraser_looks_at_lines_only_where_the_mask_is():
+    source = Sketch(([[10, 50], [2e6, 50], [10, 60], [-3e38, 60]], [[-50, 2], [-60, 9]]), (100, 100))
+    mask = np.zeros((100, 100))
+    mask[:, 40:60] = 1
+    tracemalloc.start()
+    marked, masks = lost.eraser(source, mask, padding=None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+    kept = lost.broken(marked, masks)
+    assert [len(stroke) for stroke in kept.strokes] == [2, 3, 3, 2]
+    assert kept.strokes[0][1, 0] == pytest.approx(40, abs=1.01)
+    assert kept.strokes[1][:, 0].tolist() == [pytest.approx(60, abs=1.01), 2e6, pytest.approx(60, abs=1.01)]
+    assert kept.strokes[3].tolist() == [[-50, 2], [-60, 9]]
 
 
 def test_gaps_between_ends_that_face_each_other_are_found():
