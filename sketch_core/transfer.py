@@ -46,7 +46,8 @@ class Request:
     url, headers of the request.
     by_hand      a sentence: how the user gets the file without us.
     on_hub       whether the answer must come from a Hub, which names the commit.
-    bytes, sha256  what it must be, or None; sha256_by: who says so.
+    bytes, sha256  what it must be, or None; sha256_by: who says so; otherwise: a sentence, what to do where
+                 it has another sha256.
     check_start  raises on first bytes that cannot be what is wanted.
     """
 
@@ -58,6 +59,7 @@ class Request:
     bytes: int | None = None
     sha256: str | None = None
     sha256_by: str = "you"
+    otherwise: str = ""
     check_start: Callable[[bytes], None] | None = None
 
 
@@ -317,7 +319,7 @@ class _Transfer:
             self._refuse(f"has {self.done} bytes, wanted {self.request.bytes}")
         if self.request.sha256 not in (None, found):
             known = f"{self.request.sha256_by} says {self.request.sha256[:12]}…"
-            self._refuse(f"is another file: its sha256 is {found[:12]}…, {known}")
+            self._refuse(f"is another file: its sha256 is {found[:12]}…, {known}", self.request.otherwise)
         if self.request.sha256 is None and self.etag and not _fits_etag(self.part, found, self.etag):
             self._refuse(f"arrived damaged: it is not the file that the Hub calls {self.etag[:12]}…")
         with open(self.part, "rb+") as file:
@@ -326,10 +328,11 @@ class _Transfer:
     def _refuse_page(self) -> None:
         self._refuse("is a web page instead of weights: something between here and there, a login perhaps")
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str, advice: str = "") -> None:
         with self.writing:
             discard(self.part)
-        raise ValueError(f"{self.request.name} from {self.request.url} {why}. Nothing of it was kept.")
+        kept = f"Nothing of it was kept. {advice}".strip()
+        raise ValueError(f"{self.request.name} from {self.request.url} {why}. {kept}")
 
     def unreachable(self, reason: str) -> str:
         host = urlsplit(self.request.url).hostname

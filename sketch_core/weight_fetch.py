@@ -20,10 +20,12 @@ from .data.records import replacing, unwritable
 from .manifest import Hub
 from .weight_source import (
     Target,
+    accepting,
     address,
     another_file,
     by_hand,
     check,
+    check_content,
     downloaded_by_hand,
     in_hub_cache,
     own_folder,
@@ -100,7 +102,7 @@ def _settle(
             else:
                 notes = {"source": target.name, "source_sha256": facts["source_sha256"]}
                 checkpoints.convert(raw, ready, notes=notes)
-            _check_content(target, ready)
+            check_content(target, ready)
         found = ledger.sha256_of(ready) if target.pickled else facts["source_sha256"]
         ledger.pin(target.filename, sha256=found, **facts)
         try:
@@ -124,15 +126,6 @@ def _cached_commit(raw: Path) -> str:
     """The commit of a file in huggingface_hub's cache (.../snapshots/COMMIT/FILE), or nothing."""
     parts = raw.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
-
-
-def _check_content(target: Target, ready: Path) -> None:
-    if target.architecture is None:
-        weight_file.check_usable(ready)
-        return
-    named = weight_file.read_texts(ready).get("architecture", target.architecture)
-    if named != target.architecture:
-        raise ValueError(f"it is for a network {named!r}, wanted {target.architecture!r}.")
 
 
 @contextmanager
@@ -202,5 +195,8 @@ def _request(target: Target, folder: Path, first: str | None) -> transfer.Reques
         bytes=target.bytes,
         sha256=target.sha256 or first,
         sha256_by="the manifest" if target.sha256 else "the first download here",
+        otherwise=""
+        if target.sha256
+        else f"To take it: `{accepting(target.filename)}`, then fetch it again.",
         check_start=checkpoints.check_start if target.pickled else weight_file.check_start,
     )

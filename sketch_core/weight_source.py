@@ -170,8 +170,22 @@ def check(target: Target, path: Path) -> Path:
     if wrong := problem(target, path, found):
         raise ValueError(wrong)
     if not isinstance(target.source, Bundled) and not ledger.pinned(target.filename):
+        try:
+            check_content(target, path)
+        except ValueError as error:
+            raise ValueError(f"{error} {path} is not {target.name}. Delete or rename it.") from error
         ledger.pin(target.filename, name=target.name, sha256=found)  # the first time this machine sees it
     return path
+
+
+def check_content(target: Target, path: Path) -> None:
+    """Refuses what is no safetensors file, or is for another network than the target's."""
+    if target.architecture is None:
+        weight_file.check_usable(path)
+        return
+    named = weight_file.read_texts(path).get("architecture", target.architecture)
+    if named != target.architecture:
+        raise ValueError(f"it is for a network {named!r}, wanted {target.architecture!r}.")
 
 
 def check_fetched(path: Path) -> Path:
@@ -215,8 +229,13 @@ def another_file(target: Target, path: Path, found: str, wanted: str) -> str:
 def _changed(path: Path, name: str) -> str:
     return (
         f"{path.name} has changed since {name} was first fetched. Delete {path} and fetch it again, or keep "
-        f"it: `python -m sketch_core weights verify --accept {path.name}`."
+        f"it: `{accepting(path.name)}`."
     )
+
+
+def accepting(filename: str) -> str:
+    """The command with which a user takes another file than the first download's."""
+    return f"python -m sketch_core weights verify --accept {filename}"
 
 
 def missing(entry: Weights, folders: Sequence[str | Path]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import hub, ledger
 from .manifest import ALIASES, PURPOSES, read_manifest
+from .weight_source import in_folders
 
 
 def main(argv: Sequence[str], parser: argparse.ArgumentParser, progress: Callable) -> int:
@@ -98,7 +99,7 @@ def verify(args: argparse.Namespace, progress: Callable) -> int:
     for name in args.accept:
         if not ledger.pinned(name):
             raise ValueError(f"{name!r} was never fetched here. Give the file name that verify complains of.")
-        ledger.unpin(name)
+        _accept(name, args.folder)
     found = hub.verify_weights(folders=args.folder)
     if args.json:
         rows = [
@@ -113,6 +114,17 @@ def verify(args: argparse.Namespace, progress: Callable) -> int:
             if one.problem is not None:
                 sys.stderr.write(f"sketch_core: {one.problem}\n")
     return int(any(one.problem for one in found))
+
+
+def _accept(filename: str, folders: Sequence[Path]) -> None:
+    """Takes a file as it is now for its first download; without one, the next download is the first."""
+    path = in_folders(filename, folders)
+    if path is None:
+        ledger.unpin(filename)
+        return
+    notes = ledger.pinned(filename)
+    kept = {key: notes[key] for key in notes if key not in ("filename", "source_sha256")}
+    ledger.pin(filename, **kept | {"sha256": hub.sha256_of(path)})
 
 
 def publish(args: argparse.Namespace, progress: Callable) -> None:

@@ -108,7 +108,11 @@ def test_verify_hashes_anew_and_its_status_says_whether_all_is_well(
     assert row["sha256"] == ledger.sha256_of(path)
     assert "has changed" in row["problem"]
     run("verify", "--folder", folder, "--accept", FILE)
+    assert ledger.pinned(FILE)["sha256"] == ledger.sha256_of(path)
+    assert ledger.pinned(FILE)["revision"]  # still the commit that the first download met
     assert hub.find_weights(NAME, folders=[folder]) == path
+    path.write_bytes(BIG)
+    run("verify", "--folder", folder, status=1)  # accepted is that file, not whatever comes next
     run("verify", "--accept", "other.safetensors", status=1)
     assert "'other.safetensors' was never fetched here" in capsys.readouterr().err
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sketch_core import __main__ as cli
 from sketch_core import hub, ledger, transfer, weight_fetch, weight_source
 from sketch_core.manifest import Hub, Url, Weights
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
@@ -268,6 +269,17 @@ def test_a_file_that_changes_after_its_first_download(server, folder, monkeypatc
     ledger.unpin(FILE)  # the user says so
     assert hub.find_weights(NAME, folders=[folder]) == path
     assert hub.verify_weights(folders=[folder])[0].problem is None
+
+
+def test_what_is_no_weights_is_not_remembered_as_the_first(server, folder, monkeypatch):
+    publish(server, monkeypatch)
+    path = write(folder, b"<!DOCTYPE html><title>Log in</title>")
+    for ask in (hub.find_weights, hub.fetch_weights):
+        with pytest.raises(ValueError, match=rf"not a safetensors file.* {path} is not {NAME}. Delete or"):
+            ask(NAME, folders=[folder])
+    assert not ledger.pinned(FILE)
+    path.unlink()
+    assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
 
 
 def test_damage_without_a_new_size_or_time_is_what_verify_is_for(server, folder, monkeypatch):
@@ -716,8 +728,10 @@ def test_an_address_whose_file_is_another_one_now(server, folder, monkeypatch):
         object.__setattr__(source, "url", f"{server.storage_url}/{sha256}/model.safetensors")
         if seed == 0:
             hub.fetch_weights(NAME, folders=[folder]).unlink()
-    refused("is another file: .*, the first download here says", folder)
-    ledger.unpin(FILE)
+    said = refused("is another file: .*, the first download here says", folder)
+    command = "python -m sketch_core weights verify --accept judge.photos.safetensors"
+    assert said.endswith(f"Nothing of it was kept. To take it: `{command}`, then fetch it again.")
+    assert cli.main(command.split()[3:]) == 0
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == content[1]
 
 
