@@ -249,6 +249,7 @@ class HealSketch(io.ComfyNode):
         mask=None,
     ) -> io.NodeOutput:
         from ..sketch_core import lost, strokes
+        from ..sketch_core.given import check_strokes
 
         sketches = Sketches.of(sketch)
         if mask is not None:
@@ -256,6 +257,8 @@ class HealSketch(io.ComfyNode):
             room = padding if placement == "fit" else None
             marked = [lost.eraser(one, area, padding=room) for one, area in zip(sketches, masks, strict=True)]
         else:
+            for one in sketches:
+                check_strokes(one, model.sketch_model.longest)  # before each end is compared with all others
             sides = [max(np.subtract(b[2:], b[:2])) for b in map(strokes.bounds, sketches)]
             marked = [lost.gaps(one, gap * float(side)) for one, side in zip(sketches, sides, strict=True)]
         marks = [masks for _, masks in marked]

@@ -100,6 +100,7 @@ def bring(sketch: Sketch, zoom: float, most: int, *, lost: Sequence[np.ndarray] 
         )
     if all(np.all(mask) for mask in lost):
         raise ValueError("all points of the sketch are lost, wanted at least one that stays. Use draw.")
+    check_strokes(sketch, most)
     epsilon = EPSILON
     while True:
         given = _simplified(sketch, zoom, epsilon, lost)
@@ -111,6 +112,15 @@ def bring(sketch: Sketch, zoom: float, most: int, *, lost: Sequence[np.ndarray] 
                 f"the drawing has {len(sketch.strokes)} strokes and comes to {len(given)} points when "
                 f"simplified, but there is room for {most}. Give it fewer strokes."
             )
+
+
+def check_strokes(sketch: Sketch, most: int) -> None:
+    """Refuses a drawing that no simplifying brings to `most` rows: every stroke keeps a point, or two."""
+    if len(sketch.strokes) - 1 > most:
+        raise ValueError(
+            f"the drawing has {len(sketch.strokes)} strokes, but there is room for {most} points. "
+            f"Give it fewer strokes."
+        )
 
 
 def _simplified(sketch: Sketch, zoom: float, epsilon: float, lost: Sequence[np.ndarray]) -> Given:

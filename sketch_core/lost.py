@@ -124,17 +124,17 @@ def gaps(sketch: Sketch, reach: float | None = None) -> Marked:
 def _links(strokes: list[np.ndarray], reach: float) -> dict[tuple[int, int], tuple[int, int]]:
     """Which end (stroke, 0 for its start or 1) is joined to which, both ways."""
     ends = [(i, side) for i, stroke in enumerate(strokes) if len(stroke) > 1 for side in (0, 1)]
-    places = [strokes[i][-side] for i, side in ends]
-    outward = [_outward(strokes[i] if side else strokes[i][::-1]) for i, side in ends]
+    places = np.array([strokes[i][-side] for i, side in ends]).reshape(-1, 2)
+    outward = np.array([_outward(strokes[i] if side else strokes[i][::-1]) for i, side in ends]).reshape(
+        -1, 2
+    )
     found = []
     for k in range(len(ends)):
-        for other in range(k):
-            way = places[k] - places[other]
-            distance = float(np.hypot(*way))
-            if 0 < distance <= reach:
-                facing = min(outward[other] @ way, -outward[k] @ way) / distance
-                if facing >= FACING:
-                    found.append((distance, ends[k], ends[other]))
+        way = places[k] - places[:k]
+        distance = np.hypot(*way.T)
+        facing = np.minimum((outward[:k] * way).sum(1), way @ -outward[k])
+        near = (0 < distance) & (distance <= reach) & (facing >= FACING * distance)
+        found += [(float(distance[other]), ends[k], ends[other]) for other in np.flatnonzero(near)]
     links: dict[tuple[int, int], tuple[int, int]] = {}
     for _, a, b in sorted(found):
         if a not in links and b not in links:

@@ -117,7 +117,8 @@ def vary(args: argparse.Namespace, line: Any) -> None:
 def heal(args: argparse.Namespace, line: Any) -> None:
     import numpy as np
 
-    from . import lost, redraw
+    from . import knitter, lost, redraw
+    from .given import check_strokes
 
     sources = read(args, line)
     ways = [name for name in ("gap", "erase", "lost") if getattr(args, name) is not None]
@@ -132,6 +133,9 @@ def heal(args: argparse.Namespace, line: Any) -> None:
             for i, source in enumerate(sources)
         ]
     elif args.gap is not None or args.strength == 0:
+        most = knitter.load(args.model).longest
+        for source in sources:
+            check_strokes(source, most)  # before every end of a line is compared with every other
         marked = [lost.gaps(source, args.gap) for source in sources]
     else:
         marked = [lost.nothing(source) for source in sources]

@@ -150,6 +150,14 @@ def test_heal_closes_a_gap_and_says_when_there_is_none(pack, model):
     assert moved != source
 
 
+def test_heal_refuses_too_many_strokes_before_it_looks_for_gaps(pack, model, monkeypatch):
+    monkeypatch.setattr(pack.part("sketch_core.lost"), "gaps", None)  # is not reached
+    line = drawing(pack).strokes[1]
+    many = pack.part("sketch_core.strokes").Sketch((line,) * 250, (512, 384), "cat")
+    with pytest.raises(ValueError, match="has 250 strokes, but there is room for"):
+        pack.run("SK_Heal", model=model, sketch=[many], gap=0.1, **FEW)
+
+
 def test_interpolate_pairs_batches(pack, model):
     a, b, c = drawing(pack), drawing(pack, "cactus", 30), drawing(pack, "cat", 60)
     made = pack.run("SK_Interpolate", model=model, sketch=[a], other=[b, c], count=2, steps=2, preview=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -100,8 +101,27 @@ def test_a_scribble_of_hundreds_of_points_is_simplified_to_what_there_is_room_fo
 
 def test_more_strokes_than_points_are_refused():
     dots = Sketch(tuple(np.array([[i, i % 7]]) for i in range(60)), (100, 100))
-    with pytest.raises(ValueError, match=r"60 strokes and comes to 60 points .* room for 40. Give it fewer"):
+    with pytest.raises(ValueError, match=r"60 strokes, but there is room for 40 points. Give it fewer"):
         forms.bring(dots, 1.0, 40)
+    lines = Sketch(tuple(np.array([[i, 0], [i, 50]]) for i in range(30)), (100, 100))
+    with pytest.raises(ValueError, match=r"30 strokes and comes to 59 points .* room for 40. Give it fewer"):
+        forms.bring(lines, 1.0, 40)
+
+
+def test_too_many_strokes_are_refused_before_they_are_simplified(monkeypatch):
+    monkeypatch.setattr(forms, "_simplified", None)  # is not reached
+    with pytest.raises(ValueError, match="42 strokes, but there is room for 40 points"):
+        forms.bring(Sketch(([[0, 0], [9, 9]],) * 42, (100, 100)), 1.0, 40)
+
+
+def test_gaps_among_thousands_of_lines_take_no_time():
+    rng = np.random.default_rng(0)
+    starts = rng.uniform(0, 1000, (1500, 2))
+    lines = Sketch(tuple(np.stack([p, p + 5]) for p in starts), (1000, 1000))
+    began = time.process_time()
+    joined, _ = lost.gaps(lines, 10)
+    assert time.process_time() - began < 3
+    assert 300 < len(joined.strokes) < 1400
 
 
 def test_an_empty_sketch_is_refused(model):

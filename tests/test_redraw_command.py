@@ -108,6 +108,15 @@ def test_heal_joins_a_gap(icon, tmp_path):
     assert healed.canvas == (640, 480)
 
 
+def test_heal_refuses_too_many_strokes_before_it_looks_for_gaps(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sketch_core.lost.gaps", None)  # is not reached
+    path = tmp_path / "many.ndjson"
+    write_sketches(path, [Sketch([[[i, 0], [i, 9]] for i in range(250)], label="cat")])
+    assert "has 250 strokes, but there is room for" in failure(
+        capsys, ["heal", path, "--out", tmp_path / "o"]
+    )
+
+
 def test_heal_under_a_mask_and_along_lines(icon, tmp_path):
     mask = np.zeros((48, 64), np.uint8)
     mask[8:14, 15:25] = 255
