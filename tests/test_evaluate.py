@@ -463,6 +463,16 @@ def test_training_features_are_read_from_the_cache(command, tmp_path, monkeypatc
     assert sorted((tmp_path / "cache").glob("*.npz")) == files
 
 
+def test_a_cache_file_cut_in_half_is_made_anew(tmp_path, folder):
+    cache, drawings = FeatureCache(tmp_path, judge="1"), next(folder.glob("*.npz"))
+    cache.keep(drawings, np.ones((50, 8), np.float32), np.ones((50, 8), np.uint8))
+    (file,) = tmp_path.glob("*.npz")
+    data = file.read_bytes()
+    assert cache.find(drawings) is not None
+    file.write_bytes(data[: len(data) // 2])
+    assert cache.find(drawings) is None
+
+
 def test_a_cache_of_other_code_is_not_believed(command, tmp_path, monkeypatch, recognizer, capsys):
     command("--count", "8", "--json")
     first = capsys.readouterr().out

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,9 +37,9 @@ class FeatureCache:
     def find(self, drawings: Path) -> tuple[np.ndarray, np.ndarray] | None:
         path = self._path(drawings)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 features, pictures = file["features"], file["pictures"]
-        except (OSError, ValueError, KeyError, EOFError):  # not there, or damaged
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or damaged
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # used now
