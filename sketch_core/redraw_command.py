@@ -149,11 +149,16 @@ def heal(args: argparse.Namespace, line: Any) -> None:
 def picture(path: Path):
     """(H, W) float32 in 0..1, how white and opaque a picture is."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(path) as image:
-        grey, alpha = image.convert("LA").split()
-        return np.asarray(grey, np.float32) / 255 * np.asarray(alpha, np.float32) / 255
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow does not scale when it converts
+                return np.asarray(image).astype(np.float32).clip(0, 65535) / 65535
+            grey, alpha = image.convert("LA").split()
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}. Give a PNG or JPG.") from error
+    return np.asarray(grey, np.float32) / 255 * np.asarray(alpha, np.float32) / 255
 
 
 def read(args: argparse.Namespace, line: Any) -> list:

@@ -11,6 +11,7 @@ from PIL import Image
 from sketch_core import __main__ as cli
 from sketch_core.data import read_sketches, write_sketches
 from sketch_core.knitter import SketchModel
+from sketch_core.redraw_command import picture
 from sketch_core.strokes import Sketch
 from sketch_core.svg import read_svg, svg_metadata
 from tests.test_cli import everything_under, failure
@@ -106,6 +107,35 @@ def test_heal_joins_a_gap(icon, tmp_path):
     assert {tuple(point) for stroke in source.strokes for point in stroke.tolist()} <= points
     assert healed.num_points > source.num_points
     assert healed.canvas == (640, 480)
+
+
+def test_masks_of_16_bits_and_of_8_are_read_alike(tmp_path):
+    dark, light = 60, 200
+    eight = np.array([[0, dark, light, 255]], np.uint8)
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    Image.fromarray(eight.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(eight.astype(np.int32) * 257).save(tmp_path / "16.tif")
+    for name in ("8.png", "16.png", "16.tif"):
+        np.testing.assert_allclose(picture(tmp_path / name), eight / 255, atol=1e-6)
+
+
+def test_masks_that_are_no_pictures_are_refused_in_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ValueError, match="text.png cannot be read as a picture: .* Give a PNG or JPG"):
+        picture(tmp_path / "text.png")
+    Image.new("L", (50, 50), 255).save(tmp_path / "big.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="big.png cannot be read as a picture: .* decompression bomb"):
+        picture(tmp_path / "big.png")
+    monkeypatch.undo()
+    for error in (SyntaxError("broken PNG file"), EOFError("no more images in file")):
+
+        def broken(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(Image.Image, "convert", broken)
+        with pytest.raises(ValueError, match=f"cannot be read as a picture: {error}"):
+            picture(tmp_path / "big.png")
 
 
 def test_heal_refuses_too_many_strokes_before_it_looks_for_gaps(tmp_path, capsys, monkeypatch):
