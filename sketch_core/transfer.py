@@ -168,7 +168,7 @@ class _Transfer:
     def run(self) -> None:
         try:
             self._check_place()
-            with open(self.part, "ab"):  # it is there from now on, so that others see it grow
+            with self._ours(), open(self.part, "ab"):  # it is there from now on, so that others see it grow
                 pass
             self._take_up()
             self._try_until_whole()
@@ -177,10 +177,26 @@ class _Transfer:
         except _Stopped:
             pass
         except OSError as error:
-            discard(self.part)
+            with contextlib.suppress(_Stopped), self._ours():
+                discard(self.part)
             self.error = unwritable(self.part, error)
         except BaseException as error:  # handed to the caller
             self.error = error
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """While the caller waits; after it has gone, the part is the next transfer's."""
+        with self.writing:
+            if self.stopping.is_set():
+                raise _Stopped
+            yield
+
+    def _empty(self) -> None:
+        with self._ours():
+            discard(self.part)
+            open(
+                self.part, "wb"
+            ).close()  # where another thread still has it open, Windows does not unlink it
 
     def _check_place(self) -> None:
         if self.part.exists() and not self.part.is_file():
@@ -190,8 +206,7 @@ class _Transfer:
         """Reads what an earlier transfer left."""
         state = _state(self.part)
         if state.get("url") != self.request.url:
-            discard(self.part)
-            self.part.touch()
+            self._empty()
             return
         with open(self.part, "rb") as file:
             while chunk := file.read(1 << 20):
@@ -256,9 +271,7 @@ class _Transfer:
                     if len(head) >= HEAD:
                         self._check_head(head)
                         head = None
-                with self.writing:
-                    if self.stopping.is_set():
-                        raise _Stopped
+                with self._ours():
                     file.write(chunk)
                 self.digest.update(chunk)
                 self.done += len(chunk)
@@ -270,11 +283,7 @@ class _Transfer:
             raise _Broken("the connection was cut")
 
     def _start_again(self) -> None:
-        with self.writing:
-            if self.stopping.is_set():
-                raise _Stopped
-            discard(self.part)
-            self.part.touch()
+        self._empty()
         self.done, self.digest = 0, hashlib.sha256()
 
     # ---- checks
@@ -298,7 +307,8 @@ class _Transfer:
             self._refuse(f"has {self.total} bytes, wanted {self.request.bytes}")
         free = shutil.disk_usage(self.part.parent).free
         if self.total - self.done > free:
-            discard(self.part)
+            with self._ours():
+                discard(self.part)
             raise ValueError(
                 f"{self.request.name} takes {self.total - self.done >> 20} MiB and {free >> 20} MiB are free "
                 f"in {self.part.parent.parent}. Free some space and try again."
@@ -315,12 +325,15 @@ class _Transfer:
 
     def _check_whole(self) -> None:
         found = self.digest.hexdigest()
+        if self.part.stat().st_size != self.done:
+            self._refuse("was changed while it arrived")
         if self.request.bytes not in (None, self.done):
             self._refuse(f"has {self.done} bytes, wanted {self.request.bytes}")
         if self.request.sha256 not in (None, found):
             known = f"{self.request.sha256_by} says {self.request.sha256[:12]}…"
             self._refuse(f"is another file: its sha256 is {found[:12]}…, {known}", self.request.otherwise)
-        if self.request.sha256 is None and self.etag and not _fits_etag(self.part, found, self.etag):
+        known_by_etag = self.request.on_hub and self.request.sha256 is None and self.etag
+        if known_by_etag and not _fits_etag(self.part, found, self.etag):
             self._refuse(f"arrived damaged: it is not the file that the Hub calls {self.etag[:12]}…")
         with open(self.part, "rb+") as file:
             os.fsync(file.fileno())
@@ -329,7 +342,7 @@ class _Transfer:
         self._refuse("is a web page instead of weights: something between here and there, a login perhaps")
 
     def _refuse(self, why: str, advice: str = "") -> None:
-        with self.writing:
+        with self._ours():
             discard(self.part)
         kept = f"Nothing of it was kept. {advice}".strip()
         raise ValueError(f"{self.request.name} from {self.request.url} {why}. {kept}")
@@ -340,9 +353,7 @@ class _Transfer:
 
     def _write_state(self) -> None:
         facts = {"url": self.request.url, "etag": self.etag, "commit": self.commit, "total": self.total}
-        with self.writing:
-            if self.stopping.is_set():
-                raise _Stopped
+        with self._ours():
             with replacing(_state_path(self.part)) as file:
                 file.write(json.dumps(facts).encode())
 

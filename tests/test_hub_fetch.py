@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -164,6 +165,19 @@ def test_an_address_outside_the_hub(server, folder, monkeypatch):
     monkeypatch.setattr(hub, "read_manifest", lambda: {NAME: entry(source, sha256=sha256, bytes=SIZE)})
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
     assert "authorization" not in server.asked[-1].headers  # the Hub's token is the Hub's
+
+
+def test_what_other_sites_say_in_an_etag_is_theirs(server, folder, monkeypatch):
+    server.add("owner/any", {"model.safetensors": BIG})
+    source = object.__new__(Url)  # the manifest admits https only
+    object.__setattr__(source, "url", f"{server.storage_url}/{next(iter(server.blobs))}/model.safetensors")
+    monkeypatch.setattr(hub, "read_manifest", lambda: {NAME: entry(source)})
+    for etag in ("a" * 64, "b" * 40):  # on the Hub, hashes of the file
+        server.troubles["model.safetensors"] = Trouble(headers={"ETag": f'"{etag}"'})
+        path = hub.fetch_weights(NAME, folders=[folder])
+        assert path.read_bytes() == BIG
+        path.unlink()
+        ledger.unpin(FILE)
 
 
 def test_the_commit_of_the_first_download_is_used_from_then_on(server, folder, monkeypatch):
@@ -450,6 +464,67 @@ def test_ctrl_c_stops_and_the_next_fetch_goes_on(server, folder, monkeypatch):
     server.troubles.clear()
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
     assert int(server.asked[-1].headers["range"].strip("bytes=-")) > 300_000
+
+
+def test_a_part_that_cannot_be_unlinked_is_begun_anew(server, folder, monkeypatch):
+    """As on Windows, where another thread still has it open."""
+    publish(server, monkeypatch)
+    part = folder / ".incomplete" / f"{FILE}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of another transfer" * 999)
+    unlink = Path.unlink
+
+    def held(path, missing_ok=False):
+        if path == part:
+            raise PermissionError("another thread has it open")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    path = hub.fetch_weights(NAME, folders=[folder])
+    assert path.read_bytes() == BIG
+    path.unlink()
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(bytes(1000))  # taken up, until the server says that it has another file
+    url = server.url + server.asked[0].path
+    transfer._state_path(part).write_text(json.dumps({"url": url, "etag": "another"}))
+    assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
+
+
+def test_a_part_that_somebody_else_writes_to(server, folder, monkeypatch):
+    publish(server, monkeypatch)
+    server.troubles["model.safetensors"] = Trouble(speed=4e6)
+
+    def on_progress(progress):
+        if 0 < progress.done < SIZE:
+            with open(folder / ".incomplete" / f"{FILE}.part", "ab") as file:
+                file.write(b"!")
+
+    with pytest.raises(ValueError, match="was changed while it arrived. Nothing of it was kept"):
+        hub.fetch_weights(NAME, folders=[folder], on_progress=on_progress)
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("answer", ["refused", "disk full", "another file"])
+def test_after_it_was_told_to_stop_a_transfer_leaves_the_next_ones_part_alone(tmp_path, monkeypatch, answer):
+    part = tmp_path / "part"
+
+    def answered(self):
+        part.write_bytes(b"the next one's")
+        self.stop()
+        if answer == "refused":
+            self._refuse("is a web page")
+        if answer == "another file":
+            self._start_again()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(transfer._Transfer, "_once", answered)
+    request = transfer.Request("model", "http://127.0.0.1/", {}, "")
+    transfer._Transfer(request, part).run()
+    assert part.read_bytes() == b"the next one's"
+    late = transfer._Transfer(request, tmp_path / "late")
+    late.stop()
+    late.run()
+    assert files(tmp_path) == ["part"]
 
 
 # ---- two that want one file -----------------------------------------------------------------------
