@@ -43,20 +43,23 @@ class Request:
     """What to get, and what is known of it before.
 
     name         how errors call it.
-    url, headers of the request.
+    url          where it is.
+    headers      of the request; called in the transfer's thread, for huggingface_hub asks its Hub for some.
     by_hand      a sentence: how the user gets the file without us.
     on_hub       whether the answer must come from a Hub, which names the commit.
     bytes, sha256  what it must be, or None; sha256_by: who says so; otherwise: a sentence, what to do where
                  it has another sha256.
+    copies       how many such files the folder must have room for: two, where it is converted there.
     check_start  raises on first bytes that cannot be what is wanted.
     """
 
     name: str
     url: str
-    headers: Mapping[str, str]
+    headers: Callable[[], Mapping[str, str]]
     by_hand: str
     on_hub: bool = False
     bytes: int | None = None
+    copies: int = 1
     sha256: str | None = None
     sha256_by: str = "you"
     otherwise: str = ""
@@ -149,6 +152,7 @@ class _Transfer:
     received: Received | None = None
     commit: str | None = None
     etag: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     digest: Any = field(default_factory=hashlib.sha256)
     stopping: threading.Event = field(default_factory=threading.Event)
     writing: threading.Lock = field(default_factory=threading.Lock)
@@ -219,6 +223,8 @@ class _Transfer:
     def _try_until_whole(self) -> None:
         failures, farthest = 0, self.done
         self.waiting_since = time.monotonic()
+        if self.total is None or self.done != self.total:
+            self.headers = self.request.headers()
         while self.total is None or self.done != self.total:
             try:
                 if self._once():
@@ -239,7 +245,7 @@ class _Transfer:
 
     def _once(self) -> bool:
         """One connection, until its end; True when nothing more is to come."""
-        headers = {**self.request.headers, "Accept-Encoding": "identity"}
+        headers = {**self.headers, "Accept-Encoding": "identity"}
         if self.done:
             headers["Range"] = f"bytes={self.done}-"
         with _opened(self.request.url, headers) as (response, chunks):
@@ -306,11 +312,12 @@ class _Transfer:
         if self.request.bytes not in (None, self.total):
             self._refuse(f"has {self.total} bytes, wanted {self.request.bytes}")
         free = shutil.disk_usage(self.part.parent).free
-        if self.total - self.done > free:
+        needed = self.total * self.request.copies - self.done
+        if needed > free:
             with self._ours():
                 discard(self.part)
             raise ValueError(
-                f"{self.request.name} takes {self.total - self.done >> 20} MiB and {free >> 20} MiB are free "
+                f"{self.request.name} takes {needed >> 20} MiB and {free >> 20} MiB are free "
                 f"in {self.part.parent.parent}. Free some space and try again."
             )
 
@@ -410,6 +417,7 @@ def _in_short(error: BaseException) -> str:
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
     text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
+    text = re.sub(r"(\s+for url:?)?\s*['\"]?https?://\S+", "", text)  # storage addresses are signed
     return " ".join(re.sub(r"^\[.*?\]\s*", "", text).split())[:120]
 
 

@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from . import checkpoints, ledger, transfer, weight_file
 from .data.records import replacing, unwritable
-from .manifest import Hub
+from .manifest import COMMIT, Hub
 from .weight_source import (
     Target,
     accepting,
@@ -32,6 +33,7 @@ from .weight_source import (
 )
 
 INCOMPLETE = ".incomplete"
+AGENT = "sketchknitter"
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,16 @@ def fetch(
         facts = {"name": target.name, "source_sha256": found, "revision": commit}
         try:
             _settle(target, raw, path, facts, scale, label)
-        finally:
-            transfer.discard(part)
+        except ValueError as error:
+            if not _about_writing(error):  # else what has arrived is good, and is used next time
+                transfer.discard(part)
+            raise
+        transfer.discard(part)
     return path
+
+
+def _about_writing(error: ValueError) -> bool:
+    return isinstance(error.__cause__, OSError)
 
 
 def _settle(
@@ -92,6 +101,10 @@ def _settle(
 ) -> None:
     """Puts bytes that are what they should be into their place, as safetensors, and notes what they are."""
     ready = path.parent / INCOMPLETE / f"{target.filename}.ready"
+    for left in ready.parent.iterdir() if ready.parent.is_dir() else ():  # by a process that was killed
+        if left.name.startswith(f".{ready.name}.") and left.suffix == ".part":
+            with contextlib.suppress(OSError):
+                left.unlink()
     try:
         with _named(target, ready, raw):
             if not target.pickled:
@@ -124,8 +137,8 @@ def _copied(raw: Path, ready: Path) -> Path:
 
 def _cached_commit(raw: Path) -> str:
     """The commit of a file in huggingface_hub's cache (.../snapshots/COMMIT/FILE), or nothing."""
-    parts = raw.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
+    after = (name for before, name in pairwise(raw.parts) if before == "snapshots")
+    return next((name for name in after if COMMIT.fullmatch(name)), "")
 
 
 @contextmanager
@@ -134,6 +147,8 @@ def _named(target: Target, *paths: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if _about_writing(error):
+            raise
         text = str(error)
         for path in paths:
             text = text.replace(str(path), target.source.filename).replace(path.name, target.source.filename)
@@ -167,9 +182,27 @@ def _acquired(lock, folder: Path) -> bool:
         lock.acquire(timeout=0)
     except (Timeout, FileNotFoundError):  # somebody has it, or has just removed the empty folder
         return False
+    except NotImplementedError as error:
+        raise ValueError(
+            f"the file system of {folder.parent} has no locks, which a download needs. Choose another folder."
+        ) from error
     except OSError as error:
         raise unwritable(folder, error) from error
-    return True
+    if _is_ours(lock):
+        return True
+    lock.release()
+    return False
+
+
+def _is_ours(lock) -> bool:
+    """Whether the file that is locked still has its name, which the one who had it before takes from it."""
+    held = getattr(getattr(lock, "_context", lock), "lock_file_fd", None)
+    if os.name == "nt" or held is None:
+        return True
+    try:
+        return os.path.samestat(os.fstat(held), os.stat(lock.lock_file))
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_offline(target: Target, folder: Path) -> None:
@@ -183,16 +216,15 @@ def _refuse_offline(target: Target, folder: Path) -> None:
 
 def _request(target: Target, folder: Path, first: str | None) -> transfer.Request:
     """first: the sha256 of the first download on this machine, or None."""
-    from huggingface_hub.utils import build_hf_headers
-
     on_hub = isinstance(target.source, Hub)
     return transfer.Request(
         name=target.name,
         url=address(target),
-        headers=build_hf_headers(token=None if on_hub else False, library_name="sketchknitter"),
+        headers=_headers_for_hub if on_hub else lambda: {"User-Agent": AGENT},
         by_hand=by_hand(target, folder),
         on_hub=on_hub,
         bytes=target.bytes,
+        copies=2 if target.pickled else 1,
         sha256=target.sha256 or first,
         sha256_by="the manifest" if target.sha256 else "the first download here",
         otherwise=""
@@ -200,3 +232,9 @@ def _request(target: Target, folder: Path, first: str | None) -> transfer.Reques
         else f"To take it: `{accepting(target.filename)}`, then fetch it again.",
         check_start=checkpoints.check_start if target.pickled else weight_file.check_start,
     )
+
+
+def _headers_for_hub() -> Mapping[str, str]:
+    from huggingface_hub.utils import build_hf_headers
+
+    return build_hf_headers(library_name=AGENT)

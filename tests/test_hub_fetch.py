@@ -163,8 +163,11 @@ def test_an_address_outside_the_hub(server, folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(hub, "read_manifest", lambda: {NAME: entry(source, sha256=sha256, bytes=SIZE)})
+    asked = "huggingface_hub.utils.build_hf_headers"  # which may ask the Hub
+    monkeypatch.setattr(asked, lambda **_: pytest.fail("the Hub was asked"))
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
     assert "authorization" not in server.asked[-1].headers  # the Hub's token is the Hub's
+    assert server.asked[-1].headers["user-agent"] == "sketchknitter"
 
 
 def test_what_other_sites_say_in_an_etag_is_theirs(server, folder, monkeypatch):
@@ -438,6 +441,29 @@ def test_cancel_is_quick_and_leaves_nothing(server, folder, monkeypatch, trouble
     assert hub.fetch_weights(NAME, folders=[folder]).read_bytes() == BIG
 
 
+def test_cancel_is_quick_where_huggingface_hub_asks_its_hub_for_the_headers(server, folder, monkeypatch):
+    from huggingface_hub.utils import build_hf_headers
+
+    publish(server, monkeypatch)
+    gone, began = threading.Event(), time.monotonic()
+
+    def build(**options):
+        gone.wait(5)
+        return build_hf_headers(**options)
+
+    def on_progress(progress):
+        raise Cancelled
+
+    monkeypatch.setattr("huggingface_hub.utils.build_hf_headers", build)
+    with pytest.raises(Cancelled):
+        hub.fetch_weights(NAME, folders=[folder], on_progress=on_progress)
+    assert time.monotonic() - began < 2.0
+    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.3)
+    with pytest.raises(ValueError, match=r"cannot reach 127.0.0.1 for judge.photos \(no answer\)"):
+        hub.fetch_weights(NAME, folders=[folder])
+    gone.set()
+
+
 @pytest.mark.parametrize("kind", [TimeoutError, ConnectionError, ValueError])
 def test_any_exception_of_on_progress_reaches_the_caller(server, folder, monkeypatch, kind):
     publish(server, monkeypatch)
@@ -452,7 +478,7 @@ def test_any_exception_of_on_progress_reaches_the_caller(server, folder, monkeyp
 
 def test_ctrl_c_stops_and_the_next_fetch_goes_on(server, folder, monkeypatch):
     publish(server, monkeypatch)
-    server.troubles["model.safetensors"] = Trouble(speed=1.5e6)
+    server.troubles["model.safetensors"] = Trouble(speed=5e5)  # 2.4 s are left when it is enough
 
     def on_progress(progress):
         if progress.done > 300_000:
@@ -518,7 +544,7 @@ def test_after_it_was_told_to_stop_a_transfer_leaves_the_next_ones_part_alone(tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(transfer._Transfer, "_once", answered)
-    request = transfer.Request("model", "http://127.0.0.1/", {}, "")
+    request = transfer.Request("model", "http://127.0.0.1/", dict, "")
     transfer._Transfer(request, part).run()
     assert part.read_bytes() == b"the next one's"
     late = transfer._Transfer(request, tmp_path / "late")
@@ -634,6 +660,37 @@ def test_two_processes_share_one_transfer(server, folder, monkeypatch):
         assert out.strip() == str(folder / FILE), err
     assert (folder / FILE).read_bytes() == BIG
     assert server.transfers() == 1
+
+
+def test_a_lock_file_that_its_last_holder_removes_is_not_a_lock(tmp_path, monkeypatch):
+    """Two would hold it: one the file that is gone, another one the new file of that name."""
+    from filelock import FileLock
+
+    lock, acquire = FileLock(tmp_path / "a.lock"), FileLock.acquire
+
+    def acquired_too_late(self, **options):
+        acquire(self, **options)
+        os.unlink(self.lock_file)
+        Path(self.lock_file).touch()
+
+    monkeypatch.setattr(FileLock, "acquire", acquired_too_late)
+    assert not weight_fetch._acquired(lock, tmp_path)
+    assert not lock.is_locked
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    assert weight_fetch._acquired(lock, tmp_path)
+    lock.release()
+
+
+def test_a_file_system_without_locks(server, folder, monkeypatch):
+    def acquire(self, **options):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    publish(server, monkeypatch)
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    with pytest.raises(
+        ValueError, match=rf"the file system of {folder} has no locks, .*Choose another folder"
+    ):
+        hub.fetch_weights(NAME, folders=[folder])
 
 
 KILLS, LARGE = (10, 50_000_000) if os.environ.get("SKETCHKNITTER_SLOW_TESTS") else (3, 5_000_000)
@@ -771,7 +828,7 @@ def refused(complaint: str, folder: Path, name: str = NAME) -> str:
 def test_each_refusal_has_its_sentence(server, folder, monkeypatch, trouble, complaint):
     publish(server, monkeypatch)
     server.troubles["model.safetensors"] = trouble
-    refused(complaint, folder)
+    assert server.storage_url not in refused(complaint, folder)  # a signed address
 
 
 def test_bytes_that_are_not_the_manifests(server, folder, monkeypatch):
@@ -891,6 +948,50 @@ def pickled(content: object) -> bytes:
 
 
 STATE = {"lin.weight": torch.arange(5000.0), "lin.bias": torch.ones(3)}
+
+
+def test_a_checkpoint_needs_room_for_what_becomes_of_it(server, folder, monkeypatch):
+    raw = pickled({"w": torch.zeros(1 << 20)})  # 4 MiB
+    publish(server, monkeypatch, raw, file="model.pth")
+    usage = transfer.shutil.disk_usage(folder.parent)._replace(free=6 << 20)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda place: usage)
+    refused(rf"{NAME} takes 8 MiB and 6 MiB are free in {folder}. Free some space", folder)
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_converted(server, folder, monkeypatch):
+    """What has arrived is kept: the two tensors share memory, which is in the checkpoint once."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    shared = torch.arange(100_000.0)
+    publish(server, monkeypatch, pickled({"a": shared, "b": shared}), file="model.pth")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, hard))
+        with pytest.raises(
+            ValueError, match=r"^cannot write .*File too large. Free some space and try again"
+        ):
+            hub.fetch_weights(NAME, folders=[folder])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f".incomplete/{FILE}.part" in files(folder)
+    assert hub.fetch_weights(NAME, folders=[folder]).stat().st_size > 800_000
+    assert server.transfers() == 1
+    assert files(folder) == [FILE]
+
+
+def test_what_a_killed_conversion_left_is_removed(server, folder, monkeypatch):
+    publish(server, monkeypatch, pickled(STATE), file="model.pth")
+    left = folder / ".incomplete" / f".{FILE}.ready.0123abcd.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    hub.fetch_weights(NAME, folders=[folder])
+    assert files(folder) == [FILE]
+
+
+@pytest.mark.parametrize("folders", ["snapshots/mine", "snapshots", ""])
+def test_only_a_commit_is_taken_for_one(tmp_path, folders):
+    commit = "c" * 40
+    assert weight_fetch._cached_commit(tmp_path / folders / "model.pth") == ""
+    assert weight_fetch._cached_commit(tmp_path / folders / "snapshots" / commit / "model.pth") == commit
 
 
 @pytest.mark.parametrize(
@@ -1148,9 +1249,29 @@ def test_a_checkpoint_of_something_else(server, folder):
     assert files(folder) == []
 
 
-def test_what_lies_under_way_is_never_weights():
-    """The names that a fetch uses before a file is checked end in nothing that anybody lists or loads."""
-    assert weight_fetch.INCOMPLETE.startswith(".")
-    assert weight_source.SUFFIX == ".safetensors"
-    with pytest.raises(ValueError, match="unknown model"):
-        hub.find_weights(f".incomplete/{FILE}.part")
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_what_lies_under_way_is_never_weights(server, folder, monkeypatch, suffix):
+    """Until a file is checked it lies in a hidden folder, under names that nobody lists as weights."""
+    content = BIG if suffix == ".safetensors" else pickled({"w": torch.arange(300_000.0)})
+    publish(server, monkeypatch, content, file=f"model{suffix}")
+    server.troubles[f"model{suffix}"] = Trouble(speed=2e6)
+    seen, rename = set(), os.replace
+
+    def look(*_):
+        if not (folder / FILE).exists():
+            seen.update(path for path in folder.rglob("*") if path.is_file())
+
+    def replace(source, target):
+        look()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)  # before each file gets its name
+    assert hub.fetch_weights(NAME, folders=[folder], on_progress=look).read_bytes()
+    assert any(path.name.endswith(".part") for path in seen)
+    for path in seen:
+        assert path.parent == folder / ".incomplete", path
+        assert path.suffix not in {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"}, (
+            path
+        )
+        with pytest.raises(ValueError, match="unknown model"):
+            hub.find_weights(path, folders=[folder])
