@@ -71,7 +71,7 @@ class ImageToSketch(io.ComfyNode):
                         max=512.0,
                         step=1.0,
                         tooltip="Gaps up to this many pixels are closed where two ends face each other. 0: "
-                        "three line widths; 0.1: none.",
+                        "three line widths; 0.1: none. No wider gap than a tenth of the picture is closed.",
                     )
                 ),
                 advanced(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ pytest.importorskip("skimage")
 from scipy import ndimage  # noqa: E402
 from scipy.spatial import cKDTree  # noqa: E402
 
-from sketch_core.trace import graph, image_to_sketch, trace, trace_file  # noqa: E402
+from sketch_core.trace import graph, image_to_sketch, joins, trace, trace_file  # noqa: E402
 
 DRAWINGS = list(read_ndjson(Path(__file__).parent / "data/drawings.ndjson"))
 CANVAS = (512, 512)
@@ -137,6 +138,41 @@ def test_gaps_are_bridged_where_ends_face_each_other():
     page = picture(drawn, 4)
     assert len(image_to_sketch(page).strokes) == 3
     assert len(image_to_sketch(page, bridge=0).strokes) == 4
+
+
+def test_no_gap_wider_than_a_tenth_of_the_picture_is_bridged():
+    page = picture(of([[50, 100], [200, 100]], [[300, 100], [450, 100]]), 4)
+    assert len(image_to_sketch(page, bridge=400).strokes) == 2
+    page = picture(of([[50, 100], [200, 100]], [[240, 100], [450, 100]]), 4)
+    assert len(image_to_sketch(page, bridge=400).strokes) == 1
+
+
+def dashes(step: int) -> np.ndarray:
+    page = np.full((1024, 1024), 255, np.uint8)
+    for y in range(4, 1020, step):
+        for x in range(4, 1000, 2 * step):
+            page[y : y + 2, x : x + step] = 0
+    return page
+
+
+def test_lines_are_counted_before_gaps_are_closed(monkeypatch):
+    monkeypatch.setattr("sketch_core.trace.joins._bridge", None)  # is not reached
+    monkeypatch.setattr("sketch_core.trace.MAX_LINES", 400)
+    with pytest.raises(ValueError, match=r"holds \d+ lines, wanted at most 400"):
+        image_to_sketch(dashes(32), bridge=512)
+
+
+def test_wide_gaps_between_a_thousand_dashes_take_little_memory():
+    """The ends that lie near each other, all of them at once, were 27 MB; 25 times that for 5,000 dashes."""
+    rng = np.random.default_rng(0)
+    ways = np.linspace(0, 14, 8)[:, None] * rng.choice([-1.0, 1.0], (1000, 1, 2))
+    lines = list(rng.uniform(0, 1024, (1000, 1, 2)) + ways)
+    tracemalloc.start()
+    joined = joins._bridge(lines, 102, 2.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6
+    assert len(joined) < 500
 
 
 def test_short_strokes_and_dots_are_left_out_when_asked():

@@ -21,7 +21,7 @@ from ..strokes import Sketch, simplify
 WORKING_SIDE = 1024  # pixels of the longer side that a larger picture is brought to
 SMALL = 512  # pixels of the longer side below which a picture is enlarged
 ENLARGE = 4  # times, at most
-MAX_LINES = 5000  # more are texture, not a drawing
+MAX_LINES = 5000  # more, before gaps are closed, are texture, not a drawing
 MAX_PIXELS = 2**27  # of a file: 134 million
 POLARITIES = ("auto", "dark", "light")
 
@@ -66,7 +66,7 @@ def trace(
     min_length  pixels of the picture: shorter strokes are left out, dots too; None keeps what is longer than
                 the line is wide, and dots.
     bridge      pixels of the picture: ends that face each other over a gap of that size are joined;
-                None: three line widths.
+                None: three line widths. No gap wider than a tenth of the picture's longer side is closed.
     A picture without lines is an empty sketch; one that is all texture is a ValueError, as is a bad option.
     """
     picture = image if isinstance(image, Image.Image) else _from_array(image)
@@ -78,12 +78,7 @@ def trace(
     ink = find_ink(pixels, threshold=threshold, polarity=polarity)
     if ink is None:
         return Trace(Sketch((), size, label), np.zeros(pixels.shape[:2], bool))
-    lines = trace_lines(ink, bridge=3 * ink.width if bridge is None else bridge * zoom)
-    if len(lines) > MAX_LINES:
-        raise ValueError(
-            f"the picture holds {len(lines)} lines, wanted at most {MAX_LINES}: this is texture or a photo, "
-            f"not a drawing. Raise threshold, or find its edges first (a line art preprocessor)."
-        )
+    lines = trace_lines(ink, bridge=3 * ink.width if bridge is None else bridge * zoom, most=MAX_LINES)
     lines = [line for line in lines if length_of(line) >= (min_length or 0) * zoom]
     dots, lines = [line for line in lines if len(line) == 1], [line for line in lines if len(line) > 1]
     strokes = drawn(centred(lines, ink) + dots, pixels.shape[1::-1])

@@ -13,7 +13,6 @@ import numpy as np
 from .graph import (
     Branch,
     Node,
-    angle_between,
     cut_spurs,
     heading,
     length_of,
@@ -26,13 +25,15 @@ from .ink import Ink
 
 STRAIGHT = math.radians(75)  # a line that turns more at a crossing ends there ...
 CORNER = math.radians(140)  # ... unless only two branches are left, which then make a corner
+WIDEST = 0.1  # of the picture's longer side: no wider gap is closed
 FACING = math.radians(60)  # ends that look farther past each other than this are no gap
 
 
-def trace_lines(ink: Ink, *, bridge: float) -> list[np.ndarray]:
+def trace_lines(ink: Ink, *, bridge: float, most: int) -> list[np.ndarray]:
     """Lines (n, 2) as x, y in pixels, centres of pixels at whole numbers; a closed one ends as it begins.
 
-    One point is a dot. Gaps of up to `bridge` pixels between ends that face each other are closed.
+    One point is a dot. Gaps of up to `bridge` pixels between ends that face each other are closed, of at most
+    WIDEST. More than `most` lines, counted before, are a ValueError.
     """
     branches, nodes = skeleton_graph(ink)
     dots = [node.centre[None] for node in nodes if not node.at]  # blots thinned to a small cross
@@ -46,7 +47,12 @@ def trace_lines(ink: Ink, *, bridge: float) -> list[np.ndarray]:
         for line, attached in _walk(branches, partners)
         if not attached or length_of(line) > ink.width  # else what is left between two crossings
     ]
-    lines = _bridge(lines, bridge, ink.width)
+    if len(lines) + len(dots) > most:
+        raise ValueError(
+            f"the picture holds {len(lines) + len(dots)} lines, wanted at most {most}: this is texture or a "
+            f"photo, not a drawing. Raise threshold, or find its edges first (a line art preprocessor)."
+        )
+    lines = _bridge(lines, min(bridge, WIDEST * max(ink.mask.shape)), ink.width)
     return [_dot(line) if length_of(line) <= _dot_size(line, ink) else line for line in lines] + dots
 
 
@@ -156,23 +162,32 @@ def _bridge(lines: list[np.ndarray], gap: float, width: float) -> list[np.ndarra
         ways.append(u)
     places, ways = np.array(places), np.array(ways)
     offers = []
-    for a, b in cKDTree(places).query_pairs(gap):
-        across = places[b] - places[a]
-        distance = float(np.hypot(*across))
-        if ends[a][0] == ends[b][0] and len(lines[ends[a][0]]) < 3 * gap:
-            continue
-        turn = (
-            angle_between(ways[a], -ways[b])
-            if distance < 1
-            else max(angle_between(ways[a], across), angle_between(-ways[b], across))
+    owner, tree = np.array([i for i, _ in ends]), cKDTree(places)
+    for a, (i, _) in enumerate(ends):
+        near = np.array(tree.query_ball_point(places[a], gap))
+        near = near[near > a]
+        if len(lines[i]) < 3 * gap:
+            near = near[owner[near] != i]
+        across = places[near] - places[a]
+        distance = np.hypot(*across.T)
+        turn = np.where(
+            distance < 1,
+            _angles(ways[a], -ways[near]),
+            np.maximum(_angles(ways[a], across), _angles(-ways[near], across)),
         )
-        if turn < FACING:
-            offers.append((distance * (1 + 2 * turn), a, b))
+        facing = turn < FACING
+        scores = distance[facing] * (1 + 2 * turn[facing])
+        offers += zip(scores.tolist(), [a] * len(scores), near[facing].tolist(), strict=True)
     joined = {}
     for _, a, b in sorted(offers):
         if a not in joined and b not in joined:
             joined[a], joined[b] = b, a
     return _chain(lines, ends, joined)
+
+
+def _angles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """(K,) radians between vectors u and v, (2,) or (K, 2)."""
+    return np.abs(np.arctan2(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0], (u * v).sum(-1)))
 
 
 def _chain(lines: list[np.ndarray], ends: list[tuple[int, int]], joined: dict[int, int]) -> list[np.ndarray]:
