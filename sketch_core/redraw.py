@@ -60,6 +60,7 @@ def complete(
                 drawings longer than what is given.
     sampling    steps, sampler, schedule, guidance, batch_size and on_step, as in `SketchModel.sample`.
     """
+    model.check(count, start, seed, detail=detail)
     sources = _sources(sketch)
     labels = classes_of(model, sources, class_name, recognizer)
     given = [bring(source, size_of_part(source, share), int(ROOM * model.longest)) for source in sources]

@@ -175,6 +175,22 @@ def test_detail_is_the_points_of_the_whole_and_leaves_the_noise_alone(model):
         complete(model, source, detail=2, **FEW)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "count is 0, wanted 1"),
+        ({"count": 10**9}, "count is 1000000000, wanted 1"),
+        ({"start": -1}, "start is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"detail": 10**9}, "detail is 1000000000, wanted"),
+    ],
+)
+def test_complete_checks_its_settings_before_it_works(model, monkeypatch, options, message):
+    monkeypatch.setattr(redraw, "classes_of", None)  # is not reached
+    with pytest.raises(ValueError, match=message):
+        complete(model, wave(), **options)
+
+
 def test_lengths_are_drawn_among_those_longer_than_what_is_given(model):
     draw = lambda label, given: {  # noqa: E731
         redraw.longer(model, label, given, torch.Generator().manual_seed(i)) for i in range(40)
