@@ -121,7 +121,7 @@ def compare(
 
 
 def bars(report: dict) -> list[Bar]:
-    """What first light promises of the deep classes, on the figures of a report."""
+    """The bounds that a model's figures are held to, and how the figures of a report stand to them."""
     nearest = report["nearest"]
     return [
         Bar("top-1, share of real", report["top1"]["ratio"], low=0.60),
