@@ -7,7 +7,6 @@ Limits: a whole checkpoint goes through memory; tensors that share memory are wr
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,9 @@ def read_pickled(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damage has many names, AssertionError and struct.error among them
         raise ValueError(
             f"{path.name} is not a checkpoint of tensors only ({type(error).__name__}). "
             f"Nothing else in a pickle is loaded."
@@ -59,8 +60,17 @@ def convert(source: str | Path, target: str | Path, *, notes: Mapping[str, str])
     """A checkpoint's tensors as safetensors, whole or not at all; `notes` become its metadata."""
     from safetensors.torch import save
 
-    tensors = {key: value.detach().clone().contiguous() for key, value in read_pickled(source).items()}
-    contents = save(tensors, metadata={key: str(value) for key, value in notes.items()})
+    read = read_pickled(source)
+    try:
+        tensors = {key: value.detach().clone().contiguous() for key, value in read.items()}
+        contents = save(tensors, metadata={key: str(value) for key, value in notes.items()})
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # sparse, quantized, complex32, meta: each has its own
+        raise ValueError(
+            f"{Path(source).name} holds tensors that safetensors does not have ({type(error).__name__}). "
+            f"Give weights that are dense numbers."
+        ) from error
     with replacing(target) as file:
         file.write(contents)
 

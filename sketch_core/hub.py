@@ -13,6 +13,7 @@ Limits: HF_HUB_OFFLINE, HF_ENDPOINT and HF_TOKEN are huggingface_hub's to read, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -85,7 +86,10 @@ class Status:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `verify_weights` found: `problem` is None where the file is what it should be."""
+    """What `verify_weights` found: `problem` is None where the file is what it should be.
+
+    sha256  empty where the file could not be read.
+    """
 
     name: str
     path: Path
@@ -197,6 +201,10 @@ def fetch_from_hub(
             f"{filename!r} is neither a {SUFFIX} file nor a checkpoint "
             f"({', '.join(checkpoints.SUFFIXES)}). Give the name of the weights in {repo_id}."
         )
+    if suffix == SUFFIX and (scale is not None or label):
+        raise ValueError(f"scale and label are for checkpoints; {filename!r} says its own. Leave them out.")
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale:g}, wanted canvas units per model unit, above 0.")
     name = f"{repo_id}/{filename}" + (f"@{revision}" if revision else "")
     target = Target(name, local_name(repo_id, filename, revision, scale, label), source, revision=revision)
     path = in_folders(target.filename, folders)
@@ -224,10 +232,11 @@ def _status(entry: Weights, folders: Sequence[str | Path]) -> Status:
 
 
 def _verified(name: str, path: Path, target: Target | None) -> Checked:
-    found = sha256_of(path)
-    ledger.remember_checked(path, found)
-    if target is not None:
-        wrong = problem(target, path, found)
-    else:
-        wrong = changed_since(path, found)
+    found = ""
+    try:
+        found = sha256_of(path)
+        ledger.remember_checked(path, found)
+        wrong = problem(target, path, found) if target is not None else changed_since(path, found)
+    except (OSError, ValueError) as error:  # this one; the others are still to be checked
+        wrong = f"{path} cannot be read: {error}"
     return Checked(name, path, found, wrong)

@@ -29,8 +29,9 @@ _in_memory: dict[Path, dict[str, Any]] = {}
 def cache_folder() -> Path:
     """Where the library keeps files of its own: SKETCHKNITTER_CACHE, or sketchknitter in the user's cache."""
     named = os.environ.get("SKETCHKNITTER_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base, "sketchknitter")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sketchknitter")
 
 
 def sha256_of(path: str | Path, on_progress: Callable[[int], None] | None = None) -> str:

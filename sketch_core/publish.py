@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,7 @@ def manifest_entries(files: Sequence[Publishable], repo_id: str, commit: str) ->
     entries = {}
     for file in files:
         m = file.metadata
-        name = file.path.stem if NAME.fullmatch(file.path.stem) else f"{m.architecture}.{_plain(repo_id)}"
-        entries[name] = {
+        entries[_entry_name(file, repo_id, entries)] = {
             "architecture": m.architecture,
             "for": "recognize" if m.scale is None else "draw",
             "source": {"kind": "hub", "repo_id": repo_id, "filename": file.path.name, "revision": commit},
@@ -126,6 +126,15 @@ def manifest_entries(files: Sequence[Publishable], repo_id: str, commit: str) ->
             "command": m.command,
         }
     return entries
+
+
+def _entry_name(file: Publishable, repo_id: str, taken: Mapping[str, Any]) -> str:
+    """The file's own name where the manifest admits it, else one of its network and repository."""
+    own, network = file.path.stem, file.metadata.architecture
+    made = f"{network}.{_plain(repo_id)}"
+    fits = NAME.fullmatch(own) and own.startswith(f"{network}.")
+    names = [*([own] if fits else []), made, f"{made}_{_plain(own)}"]
+    return next(name for name in chain(names, (f"{made}_{n}" for n in count(2))) if name not in taken)
 
 
 def _plain(text: str) -> str:

@@ -1196,6 +1196,90 @@ def test_names_that_could_lead_elsewhere_are_not_asked_for(server, folder, argum
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "options", "complaint"),
+    [
+        (
+            "a.safetensors",
+            {"scale": 3.0},
+            "scale and label are for checkpoints; 'a.safetensors' says its own",
+        ),
+        ("a.safetensors", {"label": "moon"}, "scale and label are for checkpoints"),
+        ("a.pt", {"scale": 0.0}, "scale is 0, wanted canvas units per model unit, above 0"),
+        ("a.pt", {"scale": -2.5}, "scale is -2.5, wanted"),
+        ("a.pt", {"scale": float("nan")}, "scale is nan, wanted"),
+        ("a.pt", {"scale": float("inf")}, "scale is inf, wanted"),
+    ],
+)
+def test_what_makes_no_sense_of_a_checkpoint_is_said_before_it_is_fetched(
+    server, folder, file, options, complaint
+):
+    server.add("owner/name", {"a.safetensors": BIG, "a.pt": pickled(STATE)})
+    with pytest.raises(ValueError, match=complaint):
+        hub.fetch_from_hub("owner/name", file, folders=[folder], **options)
+    assert server.connections == 0
+
+
+def test_one_file_that_cannot_be_read_does_not_keep_the_others_from_being_checked(
+    server, folder, monkeypatch
+):
+    publish(server, monkeypatch, pickled(STATE), file="model.pth")
+    judge = hub.read_manifest()[NAME]
+    second = "judge.drawings"
+    also = entry(judge.source, second)
+    monkeypatch.setattr(hub, "read_manifest", lambda: {NAME: judge, second: also})
+    path = hub.fetch_weights(NAME, folders=[folder])
+    hub.fetch_weights(second, folders=[folder])
+    path.write_bytes(b"damaged")
+    first, other = hub.verify_weights(folders=[folder])
+    assert "is not a safetensors file, or is cut off" in first.problem
+    assert str(path) in first.problem
+    assert other.problem is None
+
+
+def test_the_users_own_folder_needs_no_home(monkeypatch, tmp_path):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setenv("SKETCHKNITTER_CACHE", str(tmp_path))
+    assert ledger.cache_folder() == tmp_path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(2, dtype=torch.complex32),
+        lambda: torch.zeros(2, 2).to_sparse(),
+        lambda: torch.zeros(2, device="meta"),
+    ],
+    ids=["complex32", "sparse", "meta"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of these kinds
+def test_tensors_that_safetensors_does_not_have(server, folder, monkeypatch, make):
+    publish(server, monkeypatch, pickled({"w": make()}), file="model.pth")
+    refused(r"model.pth holds tensors that safetensors does not have \([A-Za-z]+\). Give weights", folder)
+
+
+def test_damaged_pickles_are_one_sentence(tmp_path):
+    """Cut off and overwritten at every tenth byte: nothing but a ValueError, or the tensors."""
+    from sketch_core import checkpoints
+    from sketch_core.models.stroke_unet import read_official_checkpoint
+
+    buffer, path = io.BytesIO(), tmp_path / "a.pt"
+    torch.save({"w": torch.zeros(3)}, buffer, _use_new_zipfile_serialization=False)
+    raw, complaints = buffer.getvalue(), set()
+    for at in range(0, len(raw), 10):
+        for damaged in (raw[:at], raw[:at] + b"G\xff." + raw[at + 3 :]):
+            path.write_bytes(damaged)
+            for read in (checkpoints.read_pickled, read_official_checkpoint):
+                try:
+                    read(path)
+                except ValueError as error:
+                    complaints.add(type(error.__cause__).__name__)
+    assert len(complaints) > 3, complaints
+
+
 def test_somebody_elses_safetensors_are_refused(server, folder, monkeypatch, ours):
     server.add("artist/birds", {"model.safetensors": BIG, "other.safetensors": renamed(ours, "stroke_mamba")})
     for file, complaint in (

@@ -124,6 +124,18 @@ def test_what_is_published_can_be_fetched_and_has_its_entry(server, mine, tmp_pa
     assert anyone.read_bytes() == path.read_bytes()
 
 
+def test_each_file_has_an_entry_of_its_own_that_the_manifest_admits(mine, tmp_path):
+    """Two files of one network whose names do not fit, two that are alike but for that, and a foreign one."""
+    stems = ["Cats (1)", "cats 1", "cats-1", "other_network.cats", "stroke_transformer.me_cats"]
+    for stem in stems:
+        write_weights(mine / f"{stem}.safetensors", tiny_transformer(), FACTS)
+    entries = publish.manifest_entries(publish.read_folder(mine), "me/cats", "c" * 40)
+    (tmp_path / "manifest.json").write_text(json.dumps(entries))
+    known = manifest.read_manifest(tmp_path / "manifest.json")
+    assert {f"{stem}.safetensors" for stem in [*stems, NAME]} == {e.source.filename for e in known.values()}
+    assert NAME in known
+
+
 def test_publishing_again_goes_into_the_same_repository(server, mine):
     first = publish.publish(publish.read_folder(mine), "me/cats")
     write_weights(mine / f"{NAME}.safetensors", tiny_transformer(seed=1), FACTS)
