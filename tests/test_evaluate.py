@@ -565,6 +565,8 @@ def test_the_command_overwrites_nothing_unasked(command, tmp_path):
         (["--from", "x", "--plot", "y.pdf"], "must end in .svg or .png"),
         (["--data", "x", "--count", "many"], "'many' is no whole number from 0"),
         (["--data", "x", "--seeds", "1,2,1"], "names a seed twice"),
+        (["--data", "x", "--seeds", f"1,{2**64}"], f"{2**64} is no seed, wanted 0 to {2**64 - 1}"),
+        (["--data", "x", "--seed", f"{2**64}"], f"{2**64} is no seed, wanted 0 to {2**64 - 1}"),
         (["--data", "x", "--protocol", "long"], "invalid choice: 'long'"),
         (["--data", "x", "--stepz", "4"], "unrecognized arguments: --stepz"),
     ],

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         help="quick: 40 drawings of a class, one seed; full: 50, three seeds, intervals, Geometry Score",
     )
     p.add_argument("--count", type=_whole, help="drawings of each class and seed, as the splits allow")
-    p.add_argument("--seed", type=_whole, default=0, help="of the choice of real drawings, and of --seeds")
+    p.add_argument("--seed", type=_seed, default=0, help="of the choice of real drawings, and of --seeds")
     p.add_argument(
         "--seeds", type=_seeds, metavar="A,B,C", help="draw once with each (default: as --protocol)"
     )
@@ -304,8 +304,14 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if (seed := _whole(text)) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{text} is no seed, wanted 0 to {2**64 - 1}")
+    return seed
+
+
 def _seeds(text: str) -> list[int]:
-    seeds = [_whole(part) for part in text.split(",")]
+    seeds = [_seed(part) for part in text.split(",")]
     if len(set(seeds)) != len(seeds):
         raise argparse.ArgumentTypeError(f"{text} names a seed twice")
     return seeds
