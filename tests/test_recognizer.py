@@ -16,6 +16,7 @@ from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassif
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
 from sketch_core.recognizer import Recognizer, load_recognizer
 from sketch_core.strokes import Sketch, sketch_to_stroke3
+from sketch_core.train import classifying
 from sketch_core.train.classifying import validation_figures
 from sketch_core.train.recognizer import (
     RecognizerTraining,
@@ -185,6 +186,33 @@ def test_training_learns_without_a_test_split(folder):
     fresh = [toy_sketch(name, rng) for name in NAMES for _ in range(10)]
     guesses = [g[0][0] for g in Recognizer(network, classes).recognize(fresh)]
     assert np.mean([g == s.label for g, s in zip(guesses, fresh, strict=True)]) > 0.9
+
+
+def test_a_run_of_steps_is_checked_at_steps_whatever_the_clock_says(monkeypatch):
+    clock = iter(range(0, 10**9, 1000))  # between two looks at it the time of several validations passes
+    monkeypatch.setattr(classifying.time, "monotonic", lambda: next(clock))
+    training = RecognizerTraining(steps=7, batch=8, validate_steps=3)
+    run, checked = raster_run(replace(TINY, dropout=0.0), training), []
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        ((torch.rand(8, 1, 16, 16, generator=generator),), torch.arange(8) % 3) for _ in range(training.steps)
+    ]
+
+    def check(network):
+        checked.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"top1": [0.2, 0.5, 0.3][len(checked) - 1]}
+
+    figures = classifying.fit(run, lambda step: batches[step], check, None)
+    assert [figures["step"] for figures in run.history] == [3, 6, 7]
+    assert figures["step"] == 6
+    for name, value in run.average.state_dict().items():
+        assert torch.equal(value, checked[1][name])
+
+
+@pytest.mark.parametrize("options", [{"validate_steps": 0}, {"validate_every": -1.0}])
+def test_validations_that_never_come_are_refused(options):
+    with pytest.raises(ValueError, match="wanted seconds of 0 or more, and steps of 1 or more"):
+        RecognizerTraining(steps=1, **options)
 
 
 def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):

@@ -4,7 +4,8 @@ A run ends after so many seconds or at a step, whichever is asked for, and goes 
 an interruption. Everything random is a function of (seed, step).
 
 Limits: one process, CPU threads as torch has them. Two runs of the same seconds differ, because machines do;
-two of the same steps do not.
+two of the same steps do not, as long as no limit of seconds stands beside: what learns, and which weights are
+checked and kept, then hang on steps alone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class ClassifierTraining:
         0.5  # a class of n drawings is seen in proportion to n ** balance: 1 as it is, 0 all alike
     )
     ema: float = 0.999
-    validate_every: float = 240.0  # seconds
+    validate_every: float = 240.0  # seconds, where `steps` is 0
+    validate_steps: int = 2000  # or steps, where there is a budget of them
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,6 +59,11 @@ class ClassifierTraining:
             raise ValueError(
                 f"seconds {self.seconds} and steps {self.steps}: the training would never end. "
                 f"Give one of them, above 0."
+            )
+        if not (self.validate_every >= 0 and self.validate_steps >= 1):
+            raise ValueError(
+                f"validate_every is {self.validate_every:g}, validate_steps {self.validate_steps}: wanted "
+                f"seconds of 0 or more, and steps of 1 or more."
             )
         if not (self.batch >= 2 and self.lr > 0):
             raise ValueError(
@@ -178,7 +185,9 @@ def fit(
     while run.progress < 1:
         losses.append(run.learn(*batch(run.step)))
         run.elapsed = spent + time.monotonic() - began
-        if run.elapsed - checked >= run.training.validate_every or run.progress >= 1:
+        t = run.training
+        due = run.step % t.validate_steps == 0 if t.steps else run.elapsed - checked >= t.validate_every
+        if due or run.progress >= 1:
             checked = run.elapsed
             figures = check(run.average)
             figures |= {"loss": float(np.mean(losses)), "step": run.step, "seconds": round(run.elapsed)}
