@@ -196,7 +196,8 @@ def _acquired(lock, folder: Path) -> bool:
 
 def _is_ours(lock) -> bool:
     """Whether the file that is locked still has its name, which the one who had it before takes from it."""
-    held = getattr(getattr(lock, "_context", lock), "lock_file_fd", None)
+    held = getattr(getattr(lock, "_context", None), "lock_file_fd", None)
+    held = getattr(lock, "_lock_file_fd", None) if held is None else held  # filelock before 3.11
     if os.name == "nt" or held is None:
         return True
     try:
