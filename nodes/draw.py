@@ -311,13 +311,13 @@ class PenStateDecoder(io.ComfyNode):
                 io.Combo.Input(
                     "mode",
                     options=["argmax", "threshold", "temperature"],
-                    default="argmax",
-                    tooltip="argmax: the likelier of down and up. threshold: lift where up is likelier "
-                    "than `threshold`. temperature: lift by chance, by `seed`.",
+                    default="threshold",
+                    tooltip="threshold: lift where a lift is likelier than `threshold`. argmax: where it is "
+                    "likelier than not. temperature: lift by chance, by `seed`.",
                 ),
                 io.Float.Input(
                     "threshold",
-                    default=0.5,
+                    default=0.4,
                     min=0.0,
                     max=1.0,
                     step=0.01,

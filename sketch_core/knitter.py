@@ -127,7 +127,7 @@ class SketchModel:
         self,
         class_name: str | None | Sequence[str | None],
         *,
-        pen: str = "argmax",
+        pen: str = "threshold",
         min_stroke: float = 0.0,
         seed: int = 0,
         **sampling,
