@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 ROUTE = "/sketchknitter/weights"
 EVENT = "sketchknitter.download"
 MIB = 1 << 20
+FETCHED = "sketch_core/weights/stroke_transformer.quickdraw345.safetensors"  # what the entries of these tests name
+SIZE = (ROOT / FETCHED).stat().st_size
 CANCEL_SECONDS = 2.0
 ANSWER_SECONDS = 0.1  # median of /system_stats while a download runs
 
@@ -135,7 +137,7 @@ def test_models_that_are_not_here_are_listed_and_marked(downloading):
         assert f"{name} (download 8.6 MB)" in options
         assert not any(SOON in option for option in options)
         state = entry(downloading.comfyui, name)
-        assert (state["state"], state["bytes"], state["download"]) == ("missing", 8_596_538, None)
+        assert (state["state"], state["bytes"], state["download"]) == ("missing", SIZE, None)
         assert entry(downloading.comfyui, SOON)["state"] == "unpublished"
         assert downloading.comfyui.get(f"/api{ROUTE}")[0] == 200
 
@@ -153,7 +155,7 @@ def test_the_node_downloads_with_progress_and_the_server_answers(downloading):
     assert reports[-1]["state"] == "done"
     assert {report["name"] for report in reports} == {name}
     assert json.loads(run.outputs["9"]["probe"][0])["gradients"]
-    assert file_of(downloading, name).stat().st_size == 8_596_538
+    assert file_of(downloading, name).stat().st_size == SIZE
     assert leftovers(downloading) == []
     asked = len(hub.asked)
     again = comfyui.run(load(name, nonce=1))  # the choice without its mark, from disk
@@ -166,7 +168,7 @@ def test_the_route_downloads_and_the_server_answers(downloading):
     with model(downloading, "by_route", speed=4 * MIB) as name, answering(comfyui) as taken:
         assert comfyui.post(f"{ROUTE}/download", {"name": name})[0] == 200
         until(lambda: (entry(comfyui, name)["download"] or {}).get("done", 0) > MIB)
-        assert entry(comfyui, name)["download"]["total"] == 8_596_538  # what a reloaded page finds
+        assert entry(comfyui, name)["download"]["total"] == SIZE  # what a reloaded page finds
         until(lambda: entry(comfyui, name)["state"] == "here")
     check_answers(comfyui, taken, "a route downloads")
     _, info = comfyui.get("/object_info/SK_LoadModel")
