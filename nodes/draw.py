@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING
 
 from . import host
 from .load import EMBEDDED
+from .sampling import (
+    MAX_SEED,
+    detail_input,
+    guidance_input,
+    preview_input,
+    sampler_input,
+    seed_input,
+    start_input,
+    steps_input,
+)
 from .wires import Latent, LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
 
 if TYPE_CHECKING:
@@ -18,7 +28,6 @@ if TYPE_CHECKING:
 
 ANY_CLASS = "(any)"
 FIRST_CLASS = "eye"  # what a new node draws: one of the classes with the most training drawings
-MAX_SEED = 2**64 - 1
 PREVIEWED = 16  # sketches in a live preview, at most
 TICKS = 1000  # of a progress bar, where nobody knows how many steps there will be
 
@@ -130,56 +139,25 @@ class SketchSampler(io.ComfyNode):
                     tooltip="What to draw. '(any)' lets the model choose.",
                 ),
                 io.Int.Input("count", default=4, min=1, max=1024, tooltip="Drawings per class."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="Drawing i of a seed is always the same, drawn alone or with others.",
+                seed_input("Drawing i of a seed is always the same, drawn alone or with others."),
+                steps_input(
+                    "Steps from noise to drawing, a call of the network each (heun: two). More is slower and "
+                    "a little cleaner."
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=18,
-                    min=1,
-                    max=1000,
-                    tooltip="Steps from noise to drawing, a call of the network each (heun: two). More is "
-                    "slower and a little cleaner.",
+                guidance_input(
+                    "How strongly to insist on the class (classifier-free guidance). 1: not at all, and "
+                    "nearly twice as fast. Higher: clearer and more alike."
                 ),
-                io.Float.Input(
-                    "guidance",
-                    default=1.7,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="How strongly to insist on the class (classifier-free guidance). 1: not at "
-                    "all, and nearly twice as fast. Higher: clearer and more alike.",
+                sampler_input(
+                    "ddpm: fresh noise at each step, more varied. ddim: no noise on the way, better with few "
+                    "steps. dpmpp_2m: as ddim, and learns from its last step. heun: as ddim, and tries each "
+                    "step before taking it."
                 ),
-                io.Combo.Input(
-                    "sampler",
-                    options=["ddim", "ddpm", "heun", "dpmpp_2m"],
-                    default="ddpm",
-                    tooltip="ddpm: fresh noise at each step, more varied. ddim: no noise on the way, better "
-                    "with few steps. dpmpp_2m: as ddim, and learns from its last step. heun: as ddim, and "
-                    "tries each step before taking it.",
+                detail_input(
+                    "Points per drawing: about 20 is sparse, 80 elaborate. 0: as many as people use for the "
+                    "class."
                 ),
-                io.Int.Input(
-                    "detail",
-                    default=0,
-                    min=0,
-                    max=512,
-                    tooltip="Points per drawing: about 20 is sparse, 80 elaborate. 0: as many as people "
-                    "use for the class.",
-                ),
-                advanced(
-                    io.Int.Input(
-                        "start",
-                        default=0,
-                        min=0,
-                        max=2**31 - 1,
-                        tooltip="Number of the first drawing of this seed: 4 goes on where a run of 4 ended.",
-                    )
-                ),
+                start_input("Number of the first drawing of this seed: 4 goes on where a run of 4 ended."),
                 advanced(
                     io.String.Input(
                         "classes",
@@ -190,14 +168,7 @@ class SketchSampler(io.ComfyNode):
                         "drawings each. Also the way to name a class that only another model knows.",
                     )
                 ),
-                advanced(
-                    io.Boolean.Input(
-                        "preview",
-                        default=True,
-                        optional=True,
-                        tooltip="Show the drawings emerging while they are made.",
-                    )
-                ),
+                preview_input(),
             ],
             outputs=[
                 Latent.Output(

@@ -76,18 +76,11 @@ class LoadSketch(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        try:
-            path = host.sketch_file(file)
-        except ValueError as error:
-            return str(error)
-        if not path.is_file():
-            return f"there is no file {file!r} in the input or output folder. Put it there and press R."
-        return True
+        return host.check_file(file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, start: int, count: int) -> str:
-        stat = host.sketch_file(file).stat()
-        return f"{stat.st_mtime_ns} {stat.st_size}"
+        return host.file_state(file)
 
     @classmethod
     def execute(cls, file: str, start: int, count: int) -> io.NodeOutput:

@@ -180,6 +180,23 @@ def sketch_files(suffix: str | tuple[str, ...]) -> list[str]:
     return names
 
 
+def check_file(file: str) -> bool | str:
+    """For `validate_inputs`: True, or what is wrong with a file that was chosen."""
+    try:
+        path = sketch_file(file)
+    except ValueError as error:
+        return str(error)
+    if not path.is_file():
+        return f"there is no file {file!r} in the input or output folder. Put it there and press R."
+    return True
+
+
+def file_state(file: str) -> str:
+    """For `fingerprint_inputs`: another text when the file is another."""
+    stat = sketch_file(file).stat()
+    return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
 def sketch_file(name: str) -> Path:
     """The file that an entry of `sketch_files` names. Never outside the folders of the host."""
     bare, folder = folder_paths.annotated_filepath(name)

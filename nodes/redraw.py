@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from . import host
-from .draw import ANY_CLASS, MAX_SEED, TICKS, embedded_classes, follow, open_ended
+from .draw import ANY_CLASS, TICKS, embedded_classes, follow, open_ended
+from .sampling import (
+    detail_input,
+    guidance_input,
+    preview_input,
+    sampler_input,
+    seed_input,
+    start_input,
+    steps_input,
+)
 from .wires import LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
 
 AS_DRAWN = "(as drawn)"
@@ -39,54 +48,14 @@ def other_class() -> io.Input:
     )
 
 
-def preview_input() -> io.Input:
-    return advanced(
-        io.Boolean.Input(
-            "preview",
-            default=True,
-            optional=True,
-            tooltip="Show the drawings emerging while they are made.",
-        )
-    )
-
-
 def sampling_inputs() -> list[io.Input]:
     return [
         io.Int.Input("count", default=4, min=1, max=256, tooltip="Results for each drawing."),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=MAX_SEED,
-            control_after_generate=True,
-            tooltip="Result i of a seed is always the same, made alone or with others.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=18,
-            min=1,
-            max=1000,
-            tooltip="Steps from noise to drawing; a small change takes only the last of them.",
-        ),
-        io.Float.Input(
-            "guidance",
-            default=1.7,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly to insist on the class. 1: not at all, and nearly twice as fast.",
-        ),
-        io.Combo.Input(
-            "sampler",
-            options=["ddim", "ddpm", "heun", "dpmpp_2m"],
-            default="ddpm",
-            tooltip="As in Sketch Sampler. ddpm: more varied. The others draw no noise on the way.",
-        ),
-        advanced(
-            io.Int.Input(
-                "start", default=0, min=0, max=2**31 - 1, tooltip="Number of the first result of this seed."
-            )
-        ),
+        seed_input("Result i of a seed is always the same, made alone or with others."),
+        steps_input("Steps from noise to drawing; a small change takes only the last of them."),
+        guidance_input("How strongly to insist on the class. 1: not at all, and nearly twice as fast."),
+        sampler_input("As in Sketch Sampler. ddpm: more varied. The others draw no noise on the way."),
+        start_input("Number of the first result of this seed."),
         other_class(),
         preview_input(),
     ]
@@ -127,13 +96,7 @@ class CompleteSketch(io.ComfyNode):
                     tooltip="How large your part is: its longer side, of the finished drawing's. 0: the "
                     "canvas is the sheet that the finished drawing fills.",
                 ),
-                io.Int.Input(
-                    "detail",
-                    default=0,
-                    min=0,
-                    max=512,
-                    tooltip="Points of the whole drawing. 0: as many as people use for the class.",
-                ),
+                detail_input("Points of the whole drawing. 0: as many as people use for the class."),
                 *sampling_inputs(),
             ],
             outputs=result("Finished drawings, `count` for each; the label says what each became."),

@@ -54,20 +54,11 @@ class LoadSVG(io.ComfyNode):
     def validate_inputs(cls, file: str) -> bool | str:
         if file == NO_FILE:
             return True  # an SVG may come through the wire; without one, `execute` says so
-        try:
-            path = host.sketch_file(file)
-        except ValueError as error:
-            return str(error)
-        if not path.is_file():
-            return f"there is no file {file!r} in the input or output folder. Put it there and press R."
-        return True
+        return host.check_file(file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, class_name: str = "", simplify: float = 0.0, svg=None) -> str:
-        if file == NO_FILE:
-            return ""
-        stat = host.sketch_file(file).stat()
-        return f"{stat.st_mtime_ns} {stat.st_size}"
+        return "" if file == NO_FILE else host.file_state(file)
 
     @classmethod
     def execute(cls, file: str, class_name: str, simplify: float, svg=None) -> io.NodeOutput:
