@@ -16,6 +16,8 @@ from .data.records import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .models.stroke_unet import StrokeUNet
+
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 NESTED = ("state_dict", "model_state_dict", "model", "module")  # where training codes keep the weights
 # The published code divides offsets by np.std over dx, dy and pen of all its drawings of at most 96 points,
@@ -31,13 +33,12 @@ def check_start(head: bytes) -> None:
         raise ValueError("is not a checkpoint of torch")
 
 
-def read_pickled(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, from wherever its training code put them."""
+def _unpickled(path: Path) -> object:
+    """What a pickle of tensors and plain values holds; any other is refused, and a damaged one."""
     import torch
 
-    path = Path(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # damage has many names, AssertionError and struct.error among them
@@ -45,6 +46,14 @@ def read_pickled(path: str | Path) -> dict[str, Tensor]:
             f"{path.name} is not a checkpoint of tensors only ({type(error).__name__}). "
             f"Nothing else in a pickle is loaded."
         ) from error
+
+
+def read_pickled(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, from wherever its training code put them."""
+    import torch
+
+    path = Path(path)
+    found = _unpickled(path)
     for key in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -75,6 +84,16 @@ def convert(source: str | Path, target: str | Path, *, notes: Mapping[str, str])
         file.write(contents)
 
 
+def read_official_checkpoint(path: str | Path, *, heads: int = 4, timesteps: int = 1000) -> StrokeUNet:
+    """The network of a checkpoint of the published code (`model*.pt`, or better its `ema_*.pt`).
+
+    heads, timesteps  --num_heads and --diffusion_steps of its training, which it does not say.
+    """
+    from .models.stroke_unet import from_official_state
+
+    return from_official_state(_unpickled(Path(path)), heads=heads, timesteps=timesteps)
+
+
 def convert_official(
     source: str | Path,
     target: str | Path,
@@ -96,7 +115,6 @@ def convert_official(
                published sampler; it has no end of sketch.
     heads, timesteps  --num_heads and --diffusion_steps of its training.
     """
-    from .models.stroke_unet import read_official_checkpoint
     from .weight_file import write_weights
 
     network = read_official_checkpoint(source, heads=heads, timesteps=timesteps)

@@ -1264,7 +1264,6 @@ def test_tensors_that_safetensors_does_not_have(server, folder, monkeypatch, mak
 def test_damaged_pickles_are_one_sentence(tmp_path):
     """Cut off and overwritten at every tenth byte: nothing but a ValueError, or the tensors."""
     from sketch_core import checkpoints
-    from sketch_core.models.stroke_unet import read_official_checkpoint
 
     buffer, path = io.BytesIO(), tmp_path / "a.pt"
     torch.save({"w": torch.zeros(3)}, buffer, _use_new_zipfile_serialization=False)
@@ -1272,7 +1271,7 @@ def test_damaged_pickles_are_one_sentence(tmp_path):
     for at in range(0, len(raw), 10):
         for damaged in (raw[:at], raw[:at] + b"G\xff." + raw[at + 3 :]):
             path.write_bytes(damaged)
-            for read in (checkpoints.read_pickled, read_official_checkpoint):
+            for read in (checkpoints.read_pickled, checkpoints.read_official_checkpoint):
                 try:
                     read(path)
                 except ValueError as error:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from sketch_core.checkpoints import read_official_checkpoint
 from sketch_core.models.stroke_unet import (
     StrokeUNet,
     StrokeUNetConfig,
     config_from_state_dict,
     lift_pen,
     model_time,
-    read_official_checkpoint,
     without_module_prefix,
 )
 

@@ -3,7 +3,7 @@
 SketchKnitter (Wang et al., ICLR 2023) lifts every offset from 2 to 128 numbers and then runs a U-Net
 (Dhariwal & Nichol, 2021, arXiv:2105.05233) over `(B, N, 128)` with N as *channels*: convolutions slide along
 the 128 features, never along the drawing. Names and shapes of the parameters are those of the published
-training code, so its checkpoints load by key (`read_official_checkpoint`).
+training code, so its checkpoints load by key (`from_official_state`).
 
 Limits: N is fixed by the weights and must be a multiple of 32; the cost grows with N squared; there is no
 mask and no length, so a shorter drawing is padded with zeros. Published checkpoints know two pen states, have
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -304,23 +303,14 @@ def lift_pen(logits: Tensor) -> Tensor:
     return F.pad(logits, (0, 1), value=NEVER)
 
 
-def read_official_checkpoint(path: str | Path, *, heads: int = 4, timesteps: int = 1000) -> StrokeUNet:
-    """The network of a checkpoint of the published training code (`model*.pt`, or better its `ema_*.pt`).
+def from_official_state(state: object, *, heads: int = 4, timesteps: int = 1000) -> StrokeUNet:
+    """The network of what a checkpoint of the published training code holds; `checkpoints.py` reads the file.
 
     heads, timesteps  what a checkpoint does not say: `--num_heads` and `--diffusion_steps` of its training.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # damage has many names, AssertionError and struct.error among them
-        raise ValueError(
-            f"{path} is not a checkpoint of tensors only ({type(error).__name__}). "
-            f"Give model*.pt or ema_*.pt of the published training code; nothing else in a pickle is loaded."
-        ) from error
-    state = without_module_prefix(state)
-    model = StrokeUNet(config_from_state_dict(state, heads=heads, timesteps=timesteps))
-    model.load_state_dict(state)
+    weights = without_module_prefix(state)
+    model = StrokeUNet(config_from_state_dict(weights, heads=heads, timesteps=timesteps))
+    model.load_state_dict(weights)
     return model.eval()
 
 
