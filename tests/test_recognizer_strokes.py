@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sketch_core.data import read_sketches, write_npz
+from sketch_core.data import read_sketches
 from sketch_core.hub import find_weights, read_metadata
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.models.stroke_classifier import StrokeClassifier, StrokeClassifierConfig, point_features
@@ -31,22 +31,9 @@ from sketch_core.train.stroke_recognizer import (
     stroke_run,
     train_stroke_recognizer,
 )
-from tests.test_recognizer import NAMES, sketches, toy_sketch
+from tests.test_recognizer import NAMES, folder, sketches, toy_sketch  # noqa: F401
 
 TINY = StrokeClassifierConfig(classes=3, max_points=24, widths=(16, 24), depths=(1, 1), kernel=3)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Train and valid splits only: a trainer that reads the test split finds none."""
-    path, rng = tmp_path_factory.mktemp("toys"), np.random.default_rng(0)
-    for name, n in zip(NAMES, (80, 40, 20), strict=True):
-        splits = {"train": n, "valid": 10}
-        write_npz(
-            path / f"{name}.npz",
-            {s: [sketch_to_stroke3(toy_sketch(name, rng)) for _ in range(k)] for s, k in splits.items()},
-        )
-    return path
 
 
 @pytest.fixture
@@ -216,7 +203,7 @@ def test_a_way_that_is_none():
 # ---- training --------------------------------------------------------------------------------------
 
 
-def test_training_learns_without_a_test_split(folder):
+def test_training_learns_without_a_test_split(folder):  # noqa: F811
     training = StrokeRecognizerTraining(steps=60, batch=32, ema=0.9)
     network, figures, classes = train_stroke_recognizer(folder, TINY, training)
     assert classes == sorted(NAMES)
@@ -260,7 +247,7 @@ def test_a_group_of_batches_is_drawn_by_balance_and_sorted_by_length():
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
 
 
-def test_the_command_writes_weights_that_say_where_they_come_from(folder, tmp_path):
+def test_the_command_writes_weights_that_say_where_they_come_from(folder, tmp_path):  # noqa: F811
     out = tmp_path / "strokes.safetensors"
     config = {k: v for k, v in asdict(TINY).items() if k != "classes"}
     command = [

@@ -17,6 +17,17 @@ from torch import Tensor, nn
 from ..strokes import check_shape
 
 
+def check_stages(classes: int, widths: tuple[int, ...], depths: tuple[int, ...], *others: int) -> None:
+    """What holds for every classifier made of stages; `others` are more numbers of 1 or more."""
+    if classes < 2:
+        raise ValueError(f"classes is {classes}, wanted 2 or more. A classifier has something to choose.")
+    if len(widths) != len(depths) or min(*widths, *depths, *others) < 1:
+        raise ValueError(
+            f"widths {widths} and depths {depths} must be as many numbers of 1 or more each. "
+            f"Give one width and one depth a stage."
+        )
+
+
 @dataclass(frozen=True)
 class SketchClassifierConfig:
     classes: int = 345
@@ -32,15 +43,7 @@ class SketchClassifierConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON knows lists only
         object.__setattr__(self, "depths", tuple(self.depths))
-        if self.classes < 2:
-            raise ValueError(
-                f"classes is {self.classes}, wanted 2 or more. A classifier has something to choose."
-            )
-        if len(self.widths) != len(self.depths) or min(*self.widths, *self.depths, self.stem) < 1:
-            raise ValueError(
-                f"widths {self.widths} and depths {self.depths} must be as many numbers of 1 or more each. "
-                f"Give one width and one depth a stage."
-            )
+        check_stages(self.classes, self.widths, self.depths, self.stem)
         smallest = 2 ** (len(self.widths) + 1)
         if self.size < smallest:
             raise ValueError(

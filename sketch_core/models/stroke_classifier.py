@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..strokes import check_shape
+from .sketch_classifier import check_stages
 
 POINT_FEATURES = 7  # place in the box (2), offset (2), drawn, lift, share of the drawing done
 
@@ -33,15 +34,7 @@ class StrokeClassifierConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON knows lists only
         object.__setattr__(self, "depths", tuple(self.depths))
-        if self.classes < 2:
-            raise ValueError(
-                f"classes is {self.classes}, wanted 2 or more. A classifier has something to choose."
-            )
-        if len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(
-                f"widths {self.widths} and depths {self.depths} must be as many numbers of 1 or more each. "
-                f"Give one width and one depth a stage."
-            )
+        check_stages(self.classes, self.widths, self.depths)
         if self.max_points < 1 or self.kernel % 2 == 0 or not 0 <= self.dropout < 1:
             raise ValueError(
                 f"max_points {self.max_points}, kernel {self.kernel} or dropout {self.dropout} is out of "

@@ -17,7 +17,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -238,6 +238,27 @@ def deep_classes(labels: np.ndarray) -> np.ndarray:
 
 
 # ---- the command line -----------------------------------------------------------------------------
+
+
+def command(
+    argv: Sequence[str] | None,
+    prog: str,
+    description: str,
+    Config: type,
+    Training: type[ClassifierTraining],
+    train: Callable[..., tuple[nn.Module, dict, list[str]]],
+    *,
+    dtype: torch.dtype,
+) -> int:
+    """`train PROG`: trains a network of `Config` as `Training` says, and writes it, stored as `dtype`."""
+    args = parser(prog, description, Config.__name__, Training.__name__).parse_args(argv)
+    prepare(args)
+    config = Config(**json.loads(args.config))
+    asked = {"seconds": args.seconds, "steps": args.steps, "seed": args.seed}
+    training = Training(**asked, **json.loads(args.training))
+    network, figures, classes = train(args.data, config, training, checkpoint=args.checkpoint)
+    write(args, prog, network, figures, classes, dtype=dtype)
+    return 0
 
 
 def parser(prog: str, description: str, config: str, training: str) -> Parser:

@@ -8,7 +8,6 @@ a batch. The loop, its limits and its command line are those of `classifying.py`
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
@@ -166,18 +165,16 @@ def train_recognizer(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    p = classifying.parser(
-        "recognizer", __doc__.split("\n")[0], "SketchClassifierConfig", "RecognizerTraining"
+    about = __doc__.split("\n")[0]
+    return classifying.command(
+        argv,
+        "recognizer",
+        about,
+        SketchClassifierConfig,
+        RecognizerTraining,
+        train_recognizer,
+        dtype=torch.float16,
     )
-    args = p.parse_args(argv)
-    classifying.prepare(args)
-    config = SketchClassifierConfig(**json.loads(args.config))
-    training = RecognizerTraining(
-        seconds=args.seconds, steps=args.steps, seed=args.seed, **json.loads(args.training)
-    )
-    network, figures, classes = train_recognizer(args.data, config, training, checkpoint=args.checkpoint)
-    classifying.write(args, "recognizer", network, figures, classes, dtype=torch.float16)
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Matrices inside blocks learn by Muon, everything else by AdamW, as in `trainer.p
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -113,17 +112,13 @@ def train_stroke_recognizer(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    p = classifying.parser(
-        "stroke-recognizer", __doc__.split("\n")[0], "StrokeClassifierConfig", "StrokeRecognizerTraining"
+    about = __doc__.split("\n")[0]
+    return classifying.command(
+        argv,
+        "stroke-recognizer",
+        about,
+        StrokeClassifierConfig,
+        StrokeRecognizerTraining,
+        train_stroke_recognizer,
+        dtype=torch.bfloat16,
     )
-    args = p.parse_args(argv)
-    classifying.prepare(args)
-    config = StrokeClassifierConfig(**json.loads(args.config))
-    training = StrokeRecognizerTraining(
-        seconds=args.seconds, steps=args.steps, seed=args.seed, **json.loads(args.training)
-    )
-    network, figures, classes = train_stroke_recognizer(
-        args.data, config, training, checkpoint=args.checkpoint
-    )
-    classifying.write(args, "stroke-recognizer", network, figures, classes, dtype=torch.bfloat16)
-    return 0
