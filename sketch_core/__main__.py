@@ -86,7 +86,7 @@ def draw(args: argparse.Namespace) -> None:
             f"{len(names)} classes of {args.count} sketches are {len(names) * args.count} drawings, "
             f"wanted at most {MAX_DRAWINGS}. Lower --count, or name fewer classes."
         )
-    settings = knitter.DEFAULTS | {key: value for key, value in given.items() if value is not None}
+    settings = model.sampling | {key: value for key, value in given.items() if value is not None}
     policy = {} if shortcut is None else {"schedule": shortcut}
     told = settings if shortcut is None else settings | {"schedule": str(shortcut), "steps": None}
     looks = samplers.looks(settings["sampler"], settings["steps"])

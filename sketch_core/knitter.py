@@ -30,8 +30,9 @@ from .shortcut import Curve, Recognize, Shortcut
 from .strokes import Sketch, StrokeLatent
 from .weight_file import Loaded, Metadata, load_file
 
-# Chosen with a classifier that is not the embedded one, on validation drawings: of the settings tried, none
-# above 36 network calls, ddpm was recognized as often as ddim and covered more of the real drawings.
+# Of models that do not ask for something else. Chosen with a classifier that is not the embedded one, on
+# validation drawings: of the settings tried, none above 36 network calls, ddpm was recognized as often as
+# ddim and covered more of the real drawings.
 DEFAULTS = {"sampler": "ddpm", "schedule": "uniform", "steps": 18, "guidance": 1.7}
 GUIDED = (0.1, 0.7)  # guidance acts between these times; elsewhere it costs calls and variety
 MAX_COUNT = 100_000
@@ -53,7 +54,8 @@ class Emerging(Step):
 class SketchModel:
     """A trained denoiser and its verbs.
 
-    source  the name or the file that its weights came from, beside which the shortcut's are looked for.
+    source    the name or the file that its weights came from, beside which the shortcut's are looked for.
+    sampling  how it draws unless told otherwise: DEFAULTS, or what its weight file asks for instead.
     """
 
     def __init__(
@@ -65,6 +67,12 @@ class SketchModel:
                 f"Use 'default', or another one."
             )
         self.name, self.network, self.metadata, self.source = name, network, metadata, source
+        if unknown := sorted(set(metadata.sampling) - set(DEFAULTS)):
+            raise ValueError(
+                f"{name} asks for {', '.join(unknown)} in sampling, which this release does not know. "
+                f"Use the release that it was written by."
+            )
+        self.sampling = DEFAULTS | dict(metadata.sampling)
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
         known = getattr(network.config, "num_classes", None) or len(metadata.classes)
         if not known == len(metadata.classes) == len(self.lengths) or not self.lengths[:, 1:].any(1).all():
@@ -143,10 +151,10 @@ class SketchModel:
         count: int = 1,
         start: int = 0,
         seed: int = 0,
-        steps: int = DEFAULTS["steps"],
-        sampler: str = DEFAULTS["sampler"],
-        schedule: str | Stride = DEFAULTS["schedule"],
-        guidance: float = DEFAULTS["guidance"],
+        steps: int | None = None,
+        sampler: str | None = None,
+        schedule: str | Stride | None = None,
+        guidance: float | None = None,
         detail: int | None = None,
         batch_size: int = BATCH,
         on_step: Callable[[Emerging], None] | None = None,
@@ -156,6 +164,7 @@ class SketchModel:
         class_name  a name, a list of them, or None for whatever the model likes.
         start       index of the first sketch of each class; sketch i is the same whatever `start` and `count`
                     are.
+        steps, sampler, schedule, guidance  None: those of `SketchModel.sampling`.
         schedule    a name from SCHEDULES, "shortcut" (the steps placed by the model's recognizability curve),
                     a `Shortcut` (as many steps as it takes), or a stride policy of your own.
         guidance    classifier-free guidance scale; 1 is none, and half the work.
@@ -166,6 +175,7 @@ class SketchModel:
         if not names:
             raise ValueError("no class was given, wanted at least one name. Give None for any class.")
         labels = [self.label(name) for name in names]
+        steps, sampler, schedule, guidance = self.settled(steps, sampler, schedule, guidance)
         self.check(count, start, seed, sampler, guidance, detail, batch_size)
         stride = self.placement(schedule, steps)
         wanted = [(label, index) for label in labels for index in range(start, start + count)]
@@ -209,8 +219,8 @@ class SketchModel:
         generators: Sequence[torch.Generator],
         stride: Stride,
         *,
-        sampler: str = DEFAULTS["sampler"],
-        guidance: float = DEFAULTS["guidance"],
+        sampler: str | None = None,
+        guidance: float | None = None,
         points: Tensor | None = None,
         start: float = 1.0,
         around: Callable[[Denoise], Denoise] | None = None,
@@ -223,6 +233,7 @@ class SketchModel:
         points      (B, N, 2) model units; the walk begins with these noised to t = `start`, not in noise.
         around      a denoiser in, a denoiser out: what is held, where it is pulled to.
         """
+        _, sampler, _, guidance = self.settled(None, sampler, stride, guidance)
         length, device = told.length, self.device
         N = int(length.max())
 
@@ -252,6 +263,17 @@ class SketchModel:
         else:
             found = SAMPLERS[sampler](denoise, x, alpha_bar, stride, **options)
         return Prediction(found.points.cpu(), found.pen.cpu(), found.calls)
+
+    def settled(
+        self,
+        steps: int | None,
+        sampler: str | None,
+        schedule: str | Stride | None,
+        guidance: float | None,
+    ) -> tuple[int, str, str | Stride, float]:
+        """The same four, with the model's own settings in place of None."""
+        given = {"steps": steps, "sampler": sampler, "schedule": schedule, "guidance": guidance}
+        return tuple(self.sampling[name] if value is None else value for name, value in given.items())
 
     def draw_length(self, label: int, generator: torch.Generator) -> int:
         """A number of points, drawn from the class's own histogram; without a class, from that of all."""

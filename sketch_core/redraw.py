@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .denoisers import Condition, Denoise, Prediction, takes_known
 from .given import Given, bring, put_back, size_of_part, size_of_whole, without_between
-from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
+from .knitter import BATCH, Emerging, SketchModel, sketch_generator
 from .models.stroke_transformer import Known
 from .pen import lift_probability
 from .recognizer import Recognizer, load_recognizer
@@ -295,10 +295,10 @@ def _walk(
     detail: int | None = None,
     level: float = 1.0,
     hold: float = 1.0,
-    steps: int = DEFAULTS["steps"],
-    sampler: str = DEFAULTS["sampler"],
-    schedule: str | Stride = DEFAULTS["schedule"],
-    guidance: float = DEFAULTS["guidance"],
+    steps: int | None = None,
+    sampler: str | None = None,
+    schedule: str | Stride | None = None,
+    guidance: float | None = None,
     batch_size: int = BATCH,
     on_step: Callable[[Emerging], None] | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
@@ -307,6 +307,7 @@ def _walk(
     level  time in (0, 1] that the walk begins at, from the points of the starts if it is below 1.
     hold   as in `holding`; below 1 the network is not told what is held.
     """
+    steps, sampler, schedule, guidance = model.settled(steps, sampler, schedule, guidance)
     model.check(count, start, seed, sampler, guidance, detail, batch_size)
     stride = model.placement(schedule, steps)
     drawn = []

@@ -182,7 +182,7 @@ def _redraw(
         )
     model = knitter.load(args.model)
     given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance")}
-    settings = knitter.DEFAULTS | {key: value for key, value in given.items() if value is not None}
+    settings = model.sampling | {key: value for key, value in given.items() if value is not None}
     made = {"count": args.count, "start": args.start, "seed": args.seed}
     several = len(sources) > 1
     wanted = [(i, k) for i in range(len(sources)) for k in range(args.start, args.start + args.count)]

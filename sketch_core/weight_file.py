@@ -34,6 +34,7 @@ class Metadata:
     classes    class names in label order.
     lengths    per class, how many training drawings had 0, 1, 2 ... points; empty where that means nothing.
     training   steps, drawings seen, seconds.
+    sampling   how the model wants to be sampled, where that differs from others of its kind.
     figures    what was measured of these weights.
     source, source_sha256  the checkpoint that they were converted from.
     """
@@ -49,12 +50,13 @@ class Metadata:
     attribution: str = ""
     command: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     source_sha256: str = ""
 
 
-JSON_FIELDS = ("config", "scale", "classes", "lengths", "training", "figures")
+JSON_FIELDS = ("config", "scale", "classes", "lengths", "training", "sampling", "figures")
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def _sound(m: Metadata) -> dict[str, bool]:
         "classes": all(isinstance(name, str) for name in m.classes),
         "lengths": len(set(map(len, m.lengths))) < 2 and all(_number(n) and n >= 0 for n in counts),
         "training": isinstance(m.training, dict),
+        "sampling": isinstance(m.sampling, dict),
         "figures": isinstance(m.figures, dict),
     }
 

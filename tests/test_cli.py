@@ -34,6 +34,7 @@ class FakeModel:
 
     name = "fake"
     classes = CLASSES
+    sampling = DEFAULTS
 
     def __init__(self):
         self.asked = []

@@ -306,8 +306,9 @@ def command(monkeypatch, drawings, recognizer, folder, tmp_path):
         return [drawings["test"][name][(i + shift) % COUNT] for i in range(count)]
 
     knitter = SimpleNamespace(
-        load=lambda name: SimpleNamespace(draw=draw, network=torch.nn.Identity()),
-        DEFAULTS={"sampler": "ddim", "steps": 5},
+        load=lambda name: SimpleNamespace(
+            draw=draw, network=torch.nn.Identity(), sampling={"sampler": "ddim", "steps": 5}
+        ),
     )
     monkeypatch.setitem(sys.modules, "sketch_core.knitter", knitter)
     monkeypatch.setattr("sketch_core.evaluate.command.load_recognizer", lambda name: recognizer)

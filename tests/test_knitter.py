@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sketch_core.hub import find_weights
-from sketch_core.knitter import SketchModel, load, preview, sketch_generator
+from sketch_core.knitter import DEFAULTS, SketchModel, load, preview, sketch_generator
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.pen import decode_pen
 from sketch_core.samplers import SAMPLERS, looks
@@ -342,6 +342,16 @@ def test_whole_numbers_of_numpy_are_whole_numbers(model):
 def test_metadata_that_does_not_fit_the_network(change):
     with pytest.raises(ValueError, match=r"tiny has 3 classes, \d class names and \d histograms"):
         SketchModel("tiny", tiny_transformer(), dataclasses.replace(METADATA, **change))
+
+
+def test_a_model_draws_as_its_file_asks_unless_told_otherwise(model):
+    own = {"steps": 3, "sampler": "ddim", "guidance": 1.0, "schedule": "quadratic"}
+    asks = SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling=own))
+    assert asks.draw("cat", seed=4) == model.draw("cat", seed=4, **own)
+    assert asks.draw("cat", steps=2) == model.draw("cat", **own | {"steps": 2})
+    assert model.draw("cat", seed=4) == model.draw("cat", seed=4, **DEFAULTS)
+    with pytest.raises(ValueError, match="tiny asks for churn in sampling, which this release does not"):
+        SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={"churn": 1}))
 
 
 # ---- loading --------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], list[Sketch], Real]:
     """The reports of all settings, the drawings of the last, and the real side."""
-    from ..knitter import DEFAULTS, load  # so that --help does not wait for it
+    from ..knitter import load  # so that --help does not wait for it
 
     plan = PLANS[args.protocol]
     given = {name: getattr(args, name) for name in KINDS}
@@ -191,7 +191,7 @@ def _measure(args: argparse.Namespace, other: dict | None) -> tuple[list[dict], 
         told = {
             "format": FORMAT,
             "protocol": shared,
-            "settings": note | DEFAULTS | settings | ({"steps": None} if _asks(settings) else {}),
+            "settings": note | model.sampling | settings | ({"steps": None} if _asks(settings) else {}),
             "calls": drawn.calls,
             "shortcut_calls": drawn.shortcut_calls,
             "seconds_a_sketch": drawn.seconds,

@@ -31,13 +31,20 @@ def main(argv: list[str]) -> int:
             from .stroke_recognizer import main as other
         case ["shortcut"]:
             from .shortcut import main as other
+        case ["distil"]:
+            from .distil import main as other
         case _:
             other = None
     if other is not None:
         return other(argv[1:])
     config = TrainConfig(**vars(parser().parse_args(argv)))
+    return run(config, Trainer)
+
+
+def run(config: TrainConfig, Kind: type[Trainer]) -> int:
+    """Trains with a progress line until the budget is spent or Ctrl-C; the exit status."""
     with Interrupt() as interrupt, Progress() as progress:
-        trainer = train(config, on_step=progress, draw_sheet=draw_sheet, stop=interrupt)
+        trainer = train(config, Kind, on_step=progress, draw_sheet=draw_sheet, stop=interrupt)
     if trainer.rank == 0:
         weights = Path(config.out, "weights.safetensors")
         sys.stdout.write(f"step {trainer.step}, {trainer.drawings} drawings seen: {weights}\n")
@@ -47,14 +54,20 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """An option for each field of `TrainConfig`; the comments beside them are the help."""
-    made = Parser(
-        prog="python -m sketch_core train",
-        description="Train a denoiser on stroke files, or go on with the checkpoint that --out holds. "
-        "`train recognizer`, `train stroke-recognizer` and `train shortcut` train the other networks.",
+    return options_of(
+        TrainConfig,
+        "Train a denoiser on stroke files, or go on with the checkpoint that --out holds. `train distil` "
+        "makes one that draws in a few calls; `train recognizer`, `train stroke-recognizer` and "
+        "`train shortcut` train the other networks.",
     )
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
-    for option in dataclasses.fields(TrainConfig):
+
+
+def options_of(Config: type[TrainConfig], about: str) -> argparse.ArgumentParser:
+    """An option for each field of `Config`; the comments beside them are the help."""
+    made = Parser(prog=f"python -m sketch_core {Config.VERB}", description=about)
+    source = "".join(map(inspect.getsource, Config.__mro__[-2::-1]))  # a config and those it builds on
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
+    for option in dataclasses.fields(Config):
         kind = type(option.default)
         about = comments[option.name]
         if kind is bool:

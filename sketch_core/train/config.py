@@ -8,6 +8,7 @@ import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -19,9 +20,11 @@ from ..models import MODELS
 class TrainConfig:
     """The comment behind a field is its help on the command line."""
 
+    VERB: ClassVar[str] = "train"
+
     data: str = ""  # folder of sketch-rnn .npz files with train and valid splits
     out: str = "runs/denoiser"  # folder for checkpoint.pt, weights.safetensors, log.jsonl and sheets
-    architecture: str = "stroke_transformer"  # stroke_transformer or stroke_unet
+    architecture: str = "stroke_transformer"  # stroke_transformer, stroke_unet or stroke_birnn
     model: str = "{}"  # JSON, fields of the architecture's config that differ from its defaults
     classes: str = ""  # comma list; empty for all in the folder
     extra: str = ""  # another folder of .npz files, added to the training split only
@@ -125,12 +128,12 @@ RANGES = {
 
 def command_line(c: TrainConfig) -> str:
     """The command line of these options, for a reader elsewhere: of paths, the last part only."""
-    words = ["python", "-m", "sketch_core", "train", "--data", "quickdraw"]
+    words = ["python", "-m", "sketch_core", *c.VERB.split(), "--data", "quickdraw"]
     for option in dataclasses.fields(c):
         value, name = getattr(c, option.name), "--" + option.name.replace("_", "-")
         if value == option.default or option.name in ("data", "out"):
             continue
-        if option.name in ("extra", "init"):
+        if option.name in ("extra", "init", "teacher"):
             value = Path(value).name
         words += [name] if value is True else [name, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)

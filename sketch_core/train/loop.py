@@ -32,6 +32,7 @@ def lr_factor(c: TrainConfig, done: float) -> float:
 
 def train(
     c: TrainConfig,
+    Kind: type[Trainer] = Trainer,
     *,
     on_step: Callable[[Trainer, dict[str, float]], None] | None = None,
     draw_sheet: Callable[[Path, Path], None] | None = None,
@@ -39,6 +40,7 @@ def train(
 ) -> Trainer:
     """Trains until the budget is spent, and saves.
 
+    Kind        of trainer: what its losses are.
     on_step     hears of every step: the trainer, and a report that every hundredth step fills.
     draw_sheet  (weights, png) draws samples, every `sheet_minutes`.
     stop        asked before every step: True ends the training there, as a spent budget does.
@@ -54,7 +56,7 @@ def train(
         data = StrokeDataset.from_folder(c.data, "train", classes)
         valid = StrokeDataset.from_folder(c.data, "valid", classes)
         extra = StrokeDataset.from_folder(c.extra, "train").first(c.extra_cap) if c.extra else None
-        trainer = Trainer(c, data, valid, extra, rank=rank, world=world)
+        trainer = Kind(c, data, valid, extra, rank=rank, world=world)
         folder = Path(c.out)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.jsonl").open("a").close()  # a folder that cannot be written shows now

@@ -52,7 +52,7 @@ def masked_losses(
     """Sums over this process's rows divided by `count`, the real points of the whole (global) batch.
 
     points, wanted  (B, N, 2) the network's prediction and its target.
-    pen_logits      (B, N, 3);  pen (B, N) the true `PenState`.
+    pen_logits      (B, N, 3);  pen (B, N) the true `PenState`, or (B, N, 3) probabilities of the three.
     free            (B, N) 1 where the point is real and not given: what counts.
     real            (B, N) 1 where the point is real.
 
@@ -63,6 +63,7 @@ def masked_losses(
     error = (points - wanted) * free[..., None]
     length = real.sum(1).clamp(min=1)[:, None, None]
     drift = error.cumsum(1) / length.sqrt() * free[..., None]
+    pen = pen if pen.ndim == 2 else pen.transpose(1, 2)
     cross_entropy = F.cross_entropy(pen_logits.transpose(1, 2), pen, reduction="none")
     return Losses(
         points=error.square().sum() / (2 * count),

@@ -114,8 +114,7 @@ class Trainer:
         B, N, _ = batch.points.shape
         # times stratified over the batch: every noise level in every batch
         t = (torch.randperm(B, generator=generator) + torch.rand(B, generator=generator)) / B
-        shift = 1.0 if clean_class else c.time_shift  # Esser et al. (2024, arXiv:2403.03206), Eq. 23
-        t = shift * t / (1 + (shift - 1) * t)
+        t = self.times(t, shift=1.0 if clean_class else c.time_shift)
         eps = torch.randn(B, N, 2, generator=generator)
         dropped = torch.rand(B, generator=generator) < (0 if clean_class else c.class_dropout)
         share = c.known if self.completes and not clean_class else 0
@@ -132,12 +131,31 @@ class Trainer:
         known, free, real = (v[rows].to(device) for v in (known, free, real))
         label, length, pen = (v[rows].to(device) for v in (label, batch.length, batch.pen))
         x_t = noised(x0, eps, level) * real[..., None]
-        wanted = target(self.network.config.prediction, x0, eps, level)
         given = Known(known[..., None].float(), x0, nn.functional.one_hot(pen, len(PenState)).float())
         told = Condition(label, length, given if self.completes else None)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=c.precision == "bf16"):
+        wanted, pen = self.wanted(x_t, t, told, x0, eps, pen, known)
+        with self.autocast():
             points, pen_logits = self.run(self.forward, x_t, t, told)
         return masked_losses(points.float(), pen_logits.float(), wanted, pen, free, real, count)
+
+    def times(self, u: Tensor, *, shift: float) -> Tensor:
+        """Times (B,) from numbers uniform in [0, 1]: Esser et al. (2024, arXiv:2403.03206), Eq. 23."""
+        return shift * u / (1 + (shift - 1) * u)
+
+    def wanted(
+        self, x_t: Tensor, t: Tensor, told: Condition, x0: Tensor, eps: Tensor, pen: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the network should say of x_t: points (B, N, 2), in the terms of its own prediction, and pen
+        states (B, N) or their probabilities (B, N, 3).
+
+        known  (B, N) bool, points that were given.
+        """
+        level = self.alpha_bar(t).to(t.device)
+        return target(self.network.config.prediction, x0, eps, level), pen
+
+    def autocast(self) -> torch.autocast:
+        kind = torch.device(self.config.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def share_gradients(self) -> None:
         """Sums gradients over the processes; they were divided by the global count already."""

@@ -1,0 +1,134 @@
+"""Progressive distillation (Salimans & Ho, 2022, arXiv:2202.00512): a student that draws in a few calls.
+
+`python -m sketch_core train distil --data DIR --teacher default --student-steps 8 --minutes 40 --out DIR`.
+The student begins as its teacher. One DDIM step of its own shall lead where several of the teacher's lead,
+classifier-free guidance included (Meng et al., 2023, arXiv:2210.03142, stage one), so that a step costs one
+network call. In place of the paper's many halvings it goes to the wanted number at once: between two of its
+times the teacher takes `teacher_steps`.
+
+Its pens are the teacher's, as those of the teacher's last step say. The weight file says how the student
+wants to be sampled, and `SketchModel` keeps to it unless told otherwise.
+
+Limits: the student knows its own times alone. With more steps, with another sampler or guided once more it
+draws, but not better; it draws by DDIM, so that a seed's first noise decides everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..denoisers import Condition, clean
+from ..hub import find_weights
+from ..knitter import DEFAULTS, GUIDED
+from ..weight_file import load_file
+from .command import options_of, run
+from .config import TrainConfig
+from .losses import target
+from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class DistilConfig(TrainConfig):
+    """The comment behind a field is its help on the command line."""
+
+    VERB: ClassVar[str] = "train distil"
+
+    teacher: str = "default"  # name or .safetensors file of the model that is distilled
+    student_steps: int = 8  # network calls a drawing
+    teacher_steps: int = 2  # of the teacher, in place of one of the student's
+    guidance: float = DEFAULTS["guidance"]  # of the teacher; the student needs none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("student_steps", "teacher_steps"):
+            if not 1 <= getattr(self, name) <= 1000:
+                raise ValueError(f"{name} is {getattr(self, name)}, wanted a whole number from 1 to 1000.")
+        if not 0 <= self.guidance <= 100:
+            raise ValueError(f"guidance is {self.guidance:g}, wanted 0 to 100. 1 is none.")
+
+
+class Distiller(Trainer):
+    """A trainer whose targets are where a teacher would go."""
+
+    config: DistilConfig
+
+    def __post_init__(self) -> None:
+        path = find_weights(self.config.teacher)
+        if not self.config.init:  # a checkpoint in `out` goes before this
+            self.config = replace(self.config, init=str(path))
+        super().__post_init__()
+        teacher = load_file(path)
+        if type(teacher.model) is not type(self.network) or teacher.model.config != self.network.config:
+            raise ValueError(f"{path.name} is another network than the student's. Leave --init out.")
+        if teacher.metadata.classes != self.train.classes:
+            raise ValueError(
+                f"{path.name} knows other classes than {self.config.data}. "
+                f"Give the folder that it was trained on."
+            )
+        self.teacher: nn.Module = teacher.model.to(self.config.device)
+        self.guide = torch.compile(self.teacher, dynamic=True) if self.config.compile else self.teacher
+
+    def times(self, u: Tensor, *, shift: float) -> Tensor:
+        """The student's own times, 1 / steps to 1; `shift` means nothing to it."""
+        steps = self.config.student_steps
+        return ((u * steps).floor() + 1).clamp(max=steps) / steps
+
+    @torch.no_grad()
+    def wanted(
+        self, x_t: Tensor, t: Tensor, told: Condition, x0: Tensor, eps: Tensor, pen: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The prediction at x_t whose DDIM step leads where the teacher's steps lead, and its last pens."""
+        c = self.config
+        end = (t.double() - 1 / c.student_steps).clamp(min=0)
+        x, here = x_t, t.double()
+        for k in range(1, c.teacher_steps + 1):
+            there = t.double() + (end - t.double()) * k / c.teacher_steps
+            seen, logits = self.teach(x, here, told)
+            seen = torch.where(known[..., None], x0, seen)  # a sampler puts what is known right
+            a, b = (self.alpha_bar(v).to(x.device) for v in (here, there))
+            kept = ((1 - b) / (1 - a)).sqrt()
+            x = _like(x, kept) * x + _like(x, b.sqrt() - a.sqrt() * kept) * seen  # Song et al. (2021), Eq. 12
+            here = there
+        a, b = (self.alpha_bar(v).to(x.device) for v in (t, end))
+        kept = ((1 - b) / (1 - a)).sqrt()
+        goal = (x - _like(x, kept) * x_t) / _like(x, b.sqrt() - a.sqrt() * kept)
+        noise = (x_t - _like(x, a.sqrt()) * goal) / _like(x, (1 - a).sqrt())
+        return target(self.network.config.prediction, goal, noise, a), logits.softmax(-1)
+
+    def teach(self, x: Tensor, t: Tensor, told: Condition) -> tuple[Tensor, Tensor]:
+        """What the guided teacher sees behind x (B, N, 2) at t (B,): points (B, N, 2), pen logits."""
+        config = self.network.config
+        guided = (t >= GUIDED[0]) & (t <= GUIDED[1]) & (told.label != config.num_classes)
+        which = guided.nonzero()[:, 0] if self.config.guidance != 1 else guided.nonzero()[:0, 0]
+        with self.autocast():
+            points, pen = self.run(self.guide, x, t.to(x), told)
+            if len(which):
+                free = told.rows(which).without_class(config.num_classes)
+                free, _ = self.run(self.guide, x[which], t[which].to(x), free)
+                free = free.float() + self.config.guidance * (points[which].float() - free.float())
+                points = points.float().index_put((which,), free)
+        return clean(config.prediction, points.float(), x, self.alpha_bar(t)), pen.float()
+
+    def metadata(self) -> dict:
+        found, c = super().metadata(), self.config
+        found["trained_on"] += f"; distilled from {Path(c.teacher).name}"
+        sampling = {"sampler": "ddim", "schedule": "uniform", "steps": c.student_steps, "guidance": 1.0}
+        return found | {"sampling": sampling}
+
+
+def _like(x: Tensor, factor: Tensor) -> Tensor:
+    """Factors (B,) of float64 for x (B, N, 2)."""
+    return factor.to(x)[:, None, None]
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m sketch_core train distil`: as `train`, with a teacher."""
+    about = "Distil a denoiser: a student that draws in a few network calls, guidance included."
+    options = options_of(DistilConfig, about).parse_args(list(argv))
+    return run(DistilConfig(**vars(options)), Distiller)
