@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .models.stroke_birnn import StrokeBiRNN
 from .models.stroke_transformer import Known, StrokeTransformer
 from .models.stroke_unet import StrokeUNet, lift_pen, model_time
 from .schedules import AlphaBar
@@ -152,16 +153,30 @@ def run_stroke_transformer(
 
 def run_stroke_unet(network: nn.Module, x: Tensor, t: Tensor, told: Condition) -> tuple[Tensor, Tensor]:
     """The paper's network: fixed N, steps instead of time, -1 for no class, no known points."""
-    c = network.config
-    if told.known is not None:
-        raise ValueError("stroke_unet was not made to take known points. Use a stroke_transformer for that.")
-    N = x.shape[1]
+    _refuse_known("stroke_unet", told)
+    c, N = network.config, x.shape[1]
     label = torch.where(told.label >= (c.num_classes or 0), -1, told.label) if c.num_classes else None
     output, pen = network(_to_length(x, c.points), model_time(t, c), label)
     return output[:, :N], lift_pen(pen)[:, :N]
 
 
-NETWORKS = {StrokeTransformer: run_stroke_transformer, StrokeUNet: run_stroke_unet}
+def run_stroke_birnn(network: nn.Module, x: Tensor, t: Tensor, told: Condition) -> tuple[Tensor, Tensor]:
+    _refuse_known("stroke_birnn", told)
+    return network(x, t, told.label, told.length)
+
+
+def _refuse_known(architecture: str, told: Condition) -> None:
+    if told.known is not None:
+        raise ValueError(
+            f"{architecture} was not made to take known points. Use a stroke_transformer for that."
+        )
+
+
+NETWORKS = {
+    StrokeTransformer: run_stroke_transformer,
+    StrokeUNet: run_stroke_unet,
+    StrokeBiRNN: run_stroke_birnn,
+}
 
 
 def takes_known(network: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 
 from .recognizability import Recognizability, RecognizabilityConfig
 from .sketch_classifier import SketchClassifier, SketchClassifierConfig
+from .stroke_birnn import StrokeBiRNN, StrokeBiRNNConfig
 from .stroke_classifier import StrokeClassifier, StrokeClassifierConfig
 from .stroke_transformer import StrokeTransformer, StrokeTransformerConfig
 from .stroke_unet import StrokeUNet, StrokeUNetConfig
@@ -16,6 +17,7 @@ from .vgg import VGG16, VGG16Config
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "stroke_transformer": (StrokeTransformer, StrokeTransformerConfig),
     "stroke_unet": (StrokeUNet, StrokeUNetConfig),
+    "stroke_birnn": (StrokeBiRNN, StrokeBiRNNConfig),
     "sketch_classifier": (SketchClassifier, SketchClassifierConfig),
     "stroke_classifier": (StrokeClassifier, StrokeClassifierConfig),
     "recognizability": (Recognizability, RecognizabilityConfig),
