@@ -21,10 +21,12 @@ ALIASES = {
     "default": "stroke_transformer.quickdraw345",
     "recognizer": "sketch_classifier.quickdraw345",
     "stroke_recognizer": "stroke_classifier.quickdraw345",
+    "judge": "sketch_classifier.judge345",
 }
 PURPOSES = {  # what an entry is for -> the same for a reader
     "draw": "draws sketches",
     "recognize": "names what a sketch shows",
+    "judge": "measures models; trains, guides and chooses nothing",
     "shortcut": "tells how recognizable an unfinished sketch is",
     "rectify": "tells how alike two pictures look, for the rectifier",
     "photo": "turns a sketch into a photo",

@@ -87,7 +87,7 @@ def test_an_entry_is_read_as_it_is_written(tmp_path):
         ({"source": {"kind": "url", "url": "http://a.b/c"}}, "wanted the https address of a file"),
         ({"source": {"kind": "url", "url": "https://a.b/"}}, "wanted the https address of a file"),
         ({"source": {"kind": "bundled", "path": "/etc/passwd"}}, "cannot be used"),
-        ({"for": "fun"}, "for is 'fun'. Known: draw, recognize, shortcut, rectify, photo, choose"),
+        ({"for": "fun"}, "for is 'fun'. Known: draw, recognize, judge, shortcut, rectify, photo, choose"),
         ({"sha256": "A" * 64}, "wanted 64 hex digits"),
         ({"sha256": None}, "verified means that sha256 and bytes are known"),
         ({"verified": False}, "verified means"),

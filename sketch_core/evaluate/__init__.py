@@ -12,6 +12,9 @@ judge's features, all classes together in equal parts. Strokes, ink (length of l
 test drawing, to the nearest drawing of its class in the train split, on features and on small pictures: a
 copy is nearer than test drawings are.
 
+The judge that comes with the pack names and describes for this alone: it has another shape than what names
+sketches for users, and it trained, guided and chose nothing.
+
 Limits: a recognizer trained on Quick, Draw! judges Quick, Draw!; it is no judge of beauty. Judge by another
 one than trained or chose what is judged (`--judge`), and never train on the test split.
 """

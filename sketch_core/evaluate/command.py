@@ -28,7 +28,7 @@ from .figures import figures_of
 from .inception import load_inception
 from .measuring import PICTURE, PICTURE_LINE, OnProgress, Real, measure_real
 from .printing import differences_table, heading, sheet, sweep_table, table
-from .protocol import EMBEDDED, FORMAT, PLANS, judge_note, protocol, read_runs
+from .protocol import FORMAT, JUDGE, PLANS, judge_note, protocol, read_runs
 from .report import compare, plain
 from .resampling import check_enough
 from .sweep import KINDS, quality_plot, settings_grid
@@ -75,9 +75,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--judge",
         "--recognizer",
-        default=EMBEDDED,
+        default=JUDGE,
         metavar="FILE",
-        help="recognizer whose classes and features count: name or .safetensors file (default: the embedded)",
+        help="recognizer whose classes and features count: name or .safetensors file (default: one that "
+        "comes with the pack for this alone)",
     )
     p.add_argument(
         "--inception",

@@ -8,7 +8,7 @@ from ..raster import contact_sheet
 from ..strokes import Sketch
 from .figures import figures_of
 from .measuring import Real
-from .protocol import EMBEDDED, judge_note
+from .protocol import judge_note
 
 SET_ROWS = (  # name in a report, words, digits
     ("precision", "precision (real: valid, test)", 3),
@@ -31,7 +31,7 @@ def heading(report: dict) -> str:
     """The protocol and the settings of a report, in a few lines."""
     p, s = report["protocol"], report["settings"]
     seeds = ", ".join(str(seed) for seed in p["seeds"])
-    own = judge_note(EMBEDDED)["sha256"] == p["judge"]["sha256"]
+    own = judge_note("recognizer")["sha256"] == p["judge"]["sha256"]
     note = "; the embedded recognizer: no judge of what was chosen or trained with it" if own else ""
     versions = ", ".join(f"{name} {version}" for name, version in p["versions"].items())
     settings = ", ".join(f"{name} {s[name]}" for name in s if not name.startswith("model"))

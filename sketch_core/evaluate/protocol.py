@@ -16,7 +16,7 @@ from ..hub import find_weights, sha256_of
 from .measuring import Real
 
 FORMAT = 1  # of the JSON files
-EMBEDDED = "recognizer"  # the judge unless another one is named
+JUDGE = "judge"  # unless another one is named
 
 
 @dataclass(frozen=True)
