@@ -37,6 +37,7 @@ def train(
     on_step: Callable[[Trainer, dict[str, float]], None] | None = None,
     draw_sheet: Callable[[Path, Path], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trainer:
     """Trains until the budget is spent, and saves.
 
@@ -44,6 +45,7 @@ def train(
     on_step     hears of every step: the trainer, and a report that every hundredth step fills.
     draw_sheet  (weights, png) draws samples, every `sheet_minutes`.
     stop        asked before every step: True ends the training there, as a spent budget does.
+    clock       seconds that `minutes` are counted in; time.process_time counts those of the processor.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     begins = world > 1 and not dist.is_initialized()
@@ -62,7 +64,7 @@ def train(
         (folder / "log.jsonl").open("a").close()  # a folder that cannot be written shows now
         if (folder / "checkpoint.pt").exists():
             trainer.resume(folder / "checkpoint.pt")
-        _loop(trainer, folder, on_step, draw_sheet, stop)
+        _loop(trainer, folder, on_step, draw_sheet, stop, clock)
     finally:
         if begins:
             dist.destroy_process_group()
@@ -75,14 +77,15 @@ def _loop(
     on_step: Callable[[Trainer, dict[str, float]], None] | None,
     draw_sheet: Callable[[Path, Path], None] | None,
     stop: Callable[[], bool],
+    clock: Callable[[], float],
 ) -> None:
     c, first = trainer.config, trainer.rank == 0
-    begun, begun_at = time.monotonic(), trainer.seconds
-    saved = sheeted = begun
+    begun, begun_at = clock(), trainer.seconds
+    saved = sheeted = time.monotonic()
     recent: list[Tensor] = []
-    while (done := _spent(trainer, time.monotonic() - begun, stop())) < 1:
+    while (done := _spent(trainer, clock() - begun, stop())) < 1:
         loss = trainer.one_step(lr_factor(c, done))
-        trainer.seconds = begun_at + time.monotonic() - begun
+        trainer.seconds = begun_at + clock() - begun
         recent.append(torch.stack([loss.points, loss.pen, loss.place]))
         report: dict[str, float] = {}
         if trainer.step % 100 == 0:
