@@ -104,6 +104,22 @@ def step(x, t, end, prediction, steps):
     return found if end == 0 else Prediction(seen[-1].x, seen[-2].prediction.pen, found.calls)
 
 
+def test_guidance_alone_is_the_guided_teacher_at_any_time(data, teacher):
+    made = distiller(data, teacher, student_steps=0, guidance=2.5)
+    assert torch.equal(made.times(torch.tensor([0.0, 0.3, 1.0]), shift=1.0), torch.tensor([0.0, 0.3, 1.0]))
+    t = torch.tensor([0.02, 0.35, 0.6, 0.93])
+    label, length = torch.tensor([0, 1, 2, 1]), torch.full((4,), 16)  # 2 is no class
+    told = Condition(label, length, Known(*(torch.zeros(4, 16, width) for width in (1, 2, 3))))
+    x = torch.randn(4, 16, 2, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(4, 16, dtype=torch.bool)
+    points, pen = made.wanted(x, t, told, x, x, None, nothing)
+    guided = bind(made.teacher, told, alpha_bar_cosine, guidance=2.5, interval=knitter.GUIDED)
+    seen = guided(x, t, torch.arange(4))
+    assert torch.allclose(clean("v", points, x, alpha_bar_cosine(t)), seen.points, atol=1e-5)
+    assert torch.allclose(pen, seen.pen.softmax(-1), atol=1e-5)
+    assert made.metadata()["sampling"] == {"guidance": 1.0}
+
+
 def test_what_is_known_leads_the_teacher(data, teacher):
     made = distiller(data, teacher, teacher_steps=2, guidance=1.0)
     x, truth = torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(0)), torch.ones(2, 8, 2)
@@ -163,8 +179,8 @@ def far(run: Distiller) -> float:
 
 
 def test_what_cannot_be_distilled_is_said(data, teacher, tmp_path):
-    with pytest.raises(ValueError, match="student_steps is 0, wanted a whole number from 1 to 1000"):
-        DistilConfig(data="x", steps=1, student_steps=0)
+    with pytest.raises(ValueError, match="student_steps is -1, wanted a whole number from 0 to 1000"):
+        DistilConfig(data="x", steps=1, student_steps=-1)
     with pytest.raises(ValueError, match="guidance is -1, wanted 0 to 100"):
         DistilConfig(data="x", steps=1, guidance=-1)
     for name in ("a", "b"):

@@ -6,11 +6,15 @@ classifier-free guidance included (Meng et al., 2023, arXiv:2210.03142, stage on
 network call. In place of the paper's many halvings it goes to the wanted number at once: between two of its
 times the teacher takes `teacher_steps`.
 
-Its pens are the teacher's, as those of the teacher's last step say. The weight file says how the student
-wants to be sampled, and `SketchModel` keeps to it unless told otherwise.
+With `--student-steps 0` the guidance alone is distilled, at all times: the student draws as the guided
+teacher does, by any sampler in any number of steps, for half the calls.
 
-Limits: the student knows its own times alone. With more steps, with another sampler or guided once more it
-draws, but not better; it draws by DDIM, so that a seed's first noise decides everything.
+Its pens are the teacher's, as those of the teacher's last step say. The weight file says how the student
+wants to be sampled, and `SketchModel` keeps to it unless told otherwise. Without a class it is the teacher
+without a class, so that guiding it once more, from 1 up or down, moves the guidance it has.
+
+Limits: a student of some steps knows its own times alone. With more steps or another sampler it draws, but
+not better; it draws by DDIM, so that a seed's first noise decides everything.
 """
 
 from __future__ import annotations
@@ -40,15 +44,17 @@ class DistilConfig(TrainConfig):
     VERB: ClassVar[str] = "train distil"
 
     teacher: str = "default"  # name or .safetensors file of the model that is distilled
-    student_steps: int = 8  # network calls a drawing
+    student_steps: int = 8  # network calls a drawing; 0: any number, only the guidance is distilled
     teacher_steps: int = 2  # of the teacher, in place of one of the student's
     guidance: float = DEFAULTS["guidance"]  # of the teacher; the student needs none
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("student_steps", "teacher_steps"):
-            if not 1 <= getattr(self, name) <= 1000:
-                raise ValueError(f"{name} is {getattr(self, name)}, wanted a whole number from 1 to 1000.")
+        for name, least in (("student_steps", 0), ("teacher_steps", 1)):
+            if not least <= getattr(self, name) <= 1000:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, wanted a whole number from {least} to 1000."
+                )
         if not 0 <= self.guidance <= 100:
             raise ValueError(f"guidance is {self.guidance:g}, wanted 0 to 100. 1 is none.")
 
@@ -75,8 +81,10 @@ class Distiller(Trainer):
         self.guide = torch.compile(self.teacher, dynamic=True) if self.config.compile else self.teacher
 
     def times(self, u: Tensor, *, shift: float) -> Tensor:
-        """The student's own times, 1 / steps to 1; `shift` means nothing to it."""
+        """The student's own times, 1 / steps to 1, whatever the `shift`; all times if it has none."""
         steps = self.config.student_steps
+        if not steps:
+            return super().times(u, shift=shift)
         return ((u * steps).floor() + 1).clamp(max=steps) / steps
 
     @torch.no_grad()
@@ -84,12 +92,16 @@ class Distiller(Trainer):
         self, x_t: Tensor, t: Tensor, told: Condition, x0: Tensor, eps: Tensor, pen: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The prediction at x_t whose DDIM step leads where the teacher's steps lead, and its last pens."""
-        c = self.config
+        c, prediction = self.config, self.network.config.prediction
+        if not c.student_steps:
+            output, logits = self.teach(x_t, t, told)
+            return output, logits.softmax(-1)
         end = (t.double() - 1 / c.student_steps).clamp(min=0)
         x, here = x_t, t.double()
         for k in range(1, c.teacher_steps + 1):
             there = t.double() + (end - t.double()) * k / c.teacher_steps
-            seen, logits = self.teach(x, here, told)
+            output, logits = self.teach(x, here, told)
+            seen = clean(prediction, output, x, self.alpha_bar(here))
             seen = torch.where(known[..., None], x0, seen)  # a sampler puts what is known right
             a, b = (self.alpha_bar(v).to(x.device) for v in (here, there))
             kept = ((1 - b) / (1 - a)).sqrt()
@@ -99,26 +111,28 @@ class Distiller(Trainer):
         kept = ((1 - b) / (1 - a)).sqrt()
         goal = (x - _like(x, kept) * x_t) / _like(x, b.sqrt() - a.sqrt() * kept)
         noise = (x_t - _like(x, a.sqrt()) * goal) / _like(x, (1 - a).sqrt())
-        return target(self.network.config.prediction, goal, noise, a), logits.softmax(-1)
+        return target(prediction, goal, noise, a), logits.softmax(-1)
 
     def teach(self, x: Tensor, t: Tensor, told: Condition) -> tuple[Tensor, Tensor]:
-        """What the guided teacher sees behind x (B, N, 2) at t (B,): points (B, N, 2), pen logits."""
-        config = self.network.config
-        guided = (t >= GUIDED[0]) & (t <= GUIDED[1]) & (told.label != config.num_classes)
+        """What the guided teacher says of x (B, N, 2) at t (B,): its prediction (B, N, 2), pen logits."""
+        null = self.network.config.num_classes
+        guided = (t >= GUIDED[0]) & (t <= GUIDED[1]) & (told.label != null)
         which = guided.nonzero()[:, 0] if self.config.guidance != 1 else guided.nonzero()[:0, 0]
         with self.autocast():
             points, pen = self.run(self.guide, x, t.to(x), told)
             if len(which):
-                free = told.rows(which).without_class(config.num_classes)
+                free = told.rows(which).without_class(null)
                 free, _ = self.run(self.guide, x[which], t[which].to(x), free)
                 free = free.float() + self.config.guidance * (points[which].float() - free.float())
                 points = points.float().index_put((which,), free)
-        return clean(config.prediction, points.float(), x, self.alpha_bar(t)), pen.float()
+        return points.float(), pen.float()
 
     def metadata(self) -> dict:
         found, c = super().metadata(), self.config
         found["trained_on"] += f"; distilled from {Path(c.teacher).name}"
-        sampling = {"sampler": "ddim", "schedule": "uniform", "steps": c.student_steps, "guidance": 1.0}
+        sampling = {"guidance": 1.0}
+        if c.student_steps:
+            sampling |= {"sampler": "ddim", "schedule": "uniform", "steps": c.student_steps}
         return found | {"sampling": sampling}
 
 
