@@ -14,7 +14,7 @@ from __future__ import annotations
 __version__ = "0.1.0"
 __all__ = [
     *("PenState", "Sketch", "StrokeLatent", "load", "load_recognizer"),
-    *("complete", "heal", "interpolate", "vary"),
+    *("complete", "heal", "interpolate", "rectify", "vary"),
 ]
 
 
@@ -28,6 +28,8 @@ def __getattr__(name: str):
         from . import recognizer as home
     elif name in ("complete", "heal", "vary"):
         from . import redraw as home
+    elif name == "rectify":
+        from . import rectifier as home
     elif name == "interpolate":
         from . import inbetween as home
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from .strokes import QUICKDRAW_CANVAS, PenState, Sketch, StrokeLatent, fit, stroke3_to_sketch
+from .strokes import QUICKDRAW_CANVAS, Frame, PenState, Sketch, StrokeLatent, fit, stroke3_to_sketch
 
 MODES = ("argmax", "threshold", "temperature")
 LIFT = 0.4  # P(lift) from which it does: on validation drawings argmax lifts an eighth too seldom, this 6 %
@@ -36,7 +36,8 @@ def decode_pen(
     min_stroke   strokes shorter than this many units of `canvas` are dropped (dots too, if it is above 0),
                  and the rest is fitted again; a drawing keeps at least its longest stroke.
     canvas       the drawing is fitted to it with `padding` (share of the shorter side) free; None keeps the
-                 model's own size, with its upper left corner at (0, 0).
+                 model's own size, with its upper left corner at (0, 0). Where the latent has frames, they
+                 say where drawings lie, and on which canvas.
     """
     if mode not in MODES:
         raise ValueError(f"unknown pen mode {mode!r}. Known: {', '.join(MODES)}.")
@@ -55,6 +56,9 @@ def decode_pen(
             index = latent.seeds[i][1] if latent.seeds else i
             cut = np.random.default_rng([seed, index]).random(n)
         rows = np.concatenate([points[i, :n], (lifts[i, :n] > cut)[:, None]], axis=1)
+        if latent.frames:
+            sketches.append(_framed(rows, latent.frames[i], latent.labels[i], min_stroke))
+            continue
         sketch = _placed(stroke3_to_sketch(rows, label=latent.labels[i]), canvas, padding)
         if min_stroke > 0:  # what is left is fitted again, and only ever grows
             sketch = _placed(without_short_strokes(sketch, min_stroke), canvas, padding)
@@ -80,6 +84,13 @@ def without_short_strokes(sketch: Sketch, shortest: float) -> Sketch:
     if not keep and sketch.strokes:
         keep = [sketch.strokes[int(np.argmax(lengths))]]
     return Sketch(tuple(keep), sketch.canvas, sketch.label)
+
+
+def _framed(rows: np.ndarray, frame: Frame, label: str | None, min_stroke: float) -> Sketch:
+    """Rows (n, 3) in units of the model's canvas, where a frame says."""
+    rows = rows * [frame.zoom, frame.zoom, 1]
+    sketch = stroke3_to_sketch(rows, origin=frame.origin, canvas=frame.canvas, label=label)
+    return without_short_strokes(sketch, min_stroke * frame.zoom) if min_stroke > 0 else sketch
 
 
 def _placed(sketch: Sketch, canvas: tuple[float, float] | None, padding: float) -> Sketch:

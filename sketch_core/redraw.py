@@ -407,15 +407,20 @@ def guessed(
 ) -> list[int]:
     """The labels that the recognizer finds likeliest among the classes that the model draws."""
     recognizer = recognizer or _embedded_recognizer()
+    labels, columns = shared_classes(model, recognizer)
+    return [labels[k] for k in recognizer.scores(sketches)[:, columns].argmax(1)]
+
+
+def shared_classes(model: SketchModel, recognizer: Recognizer) -> tuple[list[int], list[int]]:
+    """The labels of the model's classes that the recognizer knows, and their columns in its scores."""
     places = {name: i for i, name in enumerate(recognizer.classes)}
-    shared = [i for i, name in enumerate(model.classes) if name in places]
-    if not shared:
+    labels = [i for i, name in enumerate(model.classes) if name in places]
+    if not labels:
         raise ValueError(
             f"the recognizer knows none of the classes of {model.name}, so it cannot guess what is drawn. "
             f"Give class_name."
         )
-    scores = recognizer.scores(sketches)[:, [places[model.classes[i]] for i in shared]]
-    return [shared[k] for k in scores.argmax(1)]
+    return labels, [places[model.classes[i]] for i in labels]
 
 
 @functools.lru_cache(maxsize=1)

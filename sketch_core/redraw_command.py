@@ -1,4 +1,4 @@
-"""`python -m sketch_core complete | heal | vary | interpolate IN`: what starts from the user's own drawings.
+"""`python -m sketch_core rectify`, `complete`, `heal`, `vary`, `interpolate`: from the user's own drawings.
 
 Each writes SVG files on the canvas of the source, sheet.png and sketches.ndjson, as `draw` does.
 """
@@ -28,6 +28,21 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser], line: Any) -> None:
         parser = verb(name, lambda args: run(args, line), text, **options)
         parser.add_argument("source", metavar="IN", type=Path, help=f"{line.READABLE}, PNG or JPG")
         return parser
+
+    one = sub("rectify", rectify, "draw a rough drawing well: same places, same strokes, a better hand")
+    one.add_argument(
+        "--strength",
+        type=line.number(0, 1),
+        default=0.5,
+        help="0 the drawing itself, 0.5 points move about as far as it looks rough, 1 free (default 0.5)",
+    )
+    one.add_argument(
+        "--follow",
+        choices=["strokes", "picture"],
+        default="strokes",
+        help="its strokes, point by point (default), or only what it looks like, with other strokes",
+    )
+    _add_sampling(one, line)
 
     one = sub("complete", complete, "draw on where a drawing stops: given strokes stay, new ones follow")
     one.add_argument(
@@ -101,6 +116,18 @@ def _add_common(parser: argparse.ArgumentParser, line: Any) -> None:
     line._add_out(parser, "sketches")
 
 
+def rectify(args: argparse.Namespace, line: Any) -> None:
+    from . import rectifier
+
+    options = {"strength": args.strength, "follow": args.follow}
+
+    def before(model: Any, sources: Sequence) -> int:
+        guide = rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
+        return rectifier.LOOKS * len(rectifier.hard_to_name(model, guide))
+
+    _redraw(args, line, rectifier.rectify, options, read(args, line), before)
+
+
 def complete(args: argparse.Namespace, line: Any) -> None:
     from . import redraw
 
@@ -170,9 +197,17 @@ def read(args: argparse.Namespace, line: Any) -> list:
 
 
 def _redraw(
-    args: argparse.Namespace, line: Any, run: Callable, options: dict[str, Any], sources: list
+    args: argparse.Namespace,
+    line: Any,
+    run: Callable,
+    options: dict[str, Any],
+    sources: list,
+    before: Callable[[Any, Sequence], int] = lambda model, sources: 0,
 ) -> None:
-    """`count` drawings of each source by a verb of redraw.py, written."""
+    """`count` drawings of each source by a verb of redraw.py or rectifier.py, written.
+
+    before  how many more are drawn on the way to them.
+    """
     from . import knitter
 
     if len(sources) * args.count > MAX_DRAWINGS:
@@ -193,7 +228,7 @@ def _redraw(
 
     told = {name: value for name, value in options.items() if name != "lost" and value is not None}
     records = [{"seed": args.seed, "index": k, "source": i, **told, **settings} for i, k in wanted]
-    _write(args, line, model, sources, names, records, draw, None)
+    _write(args, line, model, sources, names, records, draw, None, before(model, sources))
 
 
 def interpolate(args: argparse.Namespace, line: Any) -> None:
@@ -240,8 +275,12 @@ def _write(
     records: Sequence[dict],
     draw: Callable[[Callable], list],
     looks: int | None,
+    more: int = 0,
 ) -> None:
-    """Draws, writes all files or none, and says what was made; classes that were guessed are named."""
+    """Draws, writes all files or none, and says what was made; classes that were guessed are named.
+
+    looks  steps that will be heard of a drawing, if that is known;  more  drawings made on the way.
+    """
     from .data import write_ndjson
     from .redraw import has_class
 
@@ -250,7 +289,7 @@ def _write(
     guessed = args.class_name is None and not all(has_class(model, source) for source in sources)
     with line.appearing(args.out, files, force=args.force) as folder:
         started = time.perf_counter()
-        with line.Progress("drawing", len(names)) as progress:
+        with line.Progress("drawing", len(names) + more) as progress:
             watch = line.Watch(progress, looks)
             sketches = draw(watch.on_step)
         seconds = time.perf_counter() - started

@@ -89,6 +89,20 @@ class Sketch:
         return sketch_to_image(self, size, **options)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where a drawing lies that has a place of its own.
+
+    canvas  (width, height) in canvas units.
+    origin  (x, y) of its first point, canvas units.
+    zoom    canvas units per unit of the model's own canvas of 255.
+    """
+
+    canvas: tuple[float, float]
+    origin: tuple[float, float]
+    zoom: float
+
+
 @dataclass(frozen=True, eq=False)
 class StrokeLatent:
     """What a sampler returns and the pen-state decoder reads.
@@ -101,6 +115,7 @@ class StrokeLatent:
     seeds   B pairs (seed, index) that made each drawing, for the record; may be empty.
     settings  what else made them (model, sampler, steps ...), for the record; may be empty.
     calls   network calls that each drawing took; may be empty.
+    frames  B places on the user's canvas, for drawings that have one; empty: the decoder places them.
     """
 
     points: Tensor
@@ -111,6 +126,7 @@ class StrokeLatent:
     seeds: tuple[tuple[int, int], ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     calls: tuple[float, ...] = ()
+    frames: tuple[Frame, ...] = ()
 
     def __post_init__(self) -> None:
         B, N = self.points.shape[:2]
@@ -121,6 +137,8 @@ class StrokeLatent:
             raise ValueError(
                 f"latent holds {B} sketches but {len(self.labels)} labels. Give one (or None) each."
             )
+        if self.frames and len(self.frames) != B:
+            raise ValueError(f"latent holds {B} sketches but {len(self.frames)} frames. Give one each.")
 
     def __len__(self) -> int:
         return len(self.length)

@@ -52,6 +52,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("given",): set(),
     ("lost",): set(),
     ("redraw",): set(),
+    ("rectifier",): set(),
     ("inbetween",): set(),
     ("rnn", "photo"): set(),
     ("evaluate",): {"PIL", "torch_fidelity"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from sketch_core.models.stroke_unet import lift_pen
 from sketch_core.pen import MODES, decode_pen, lift_probability
-from sketch_core.strokes import PenState, StrokeLatent, bounds
+from sketch_core.strokes import Frame, PenState, StrokeLatent, bounds
 
 DOWN, UP, END = PenState.DOWN, PenState.UP, PenState.END
 
@@ -240,3 +241,17 @@ def test_no_points_are_an_empty_sketch():
 def test_absurd_options_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         decode_pen(random_latent(0), **options)
+
+
+def test_a_frame_says_where_a_drawing_lies():
+    drawn = latent([[1, 0], [0, 2], [3, 0], [0, 0.5]], [UP, DOWN, UP, END], scale=10.0)
+    drawn = replace(drawn, frames=(Frame((640.0, 480.0), (100.0, 50.0), 2.0),))
+    (sketch,) = decode_pen(drawn)
+    assert sketch.canvas == (640, 480)
+    assert [stroke.tolist() for stroke in sketch.strokes] == [
+        [[100, 50], [120, 50]],
+        [[120, 90], [180, 90]],
+        [[180, 100]],
+    ]
+    (long,) = decode_pen(drawn, min_stroke=25)  # units of the model's canvas: 50 of this one
+    assert [stroke.tolist() for stroke in long.strokes] == [[[120, 90], [180, 90]]]

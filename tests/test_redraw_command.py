@@ -1,4 +1,4 @@
-"""complete, heal, vary and interpolate on the command line: what they write, and what they refuse."""
+"""Redrawing on the command line: what rectify, complete, heal, vary and interpolate write and refuse."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sketch_core import __main__ as cli
+from sketch_core import rectifier
 from sketch_core.data import read_sketches, write_sketches
 from sketch_core.knitter import SketchModel
 from sketch_core.redraw_command import picture
@@ -27,6 +28,7 @@ def model(monkeypatch):
     tiny = SketchModel("tiny", tiny_transformer(), METADATA)
     monkeypatch.setattr("sketch_core.knitter.load", lambda name="default": tiny)
     monkeypatch.setattr("sketch_core.redraw._embedded_recognizer", Recognizer)
+    monkeypatch.setattr("sketch_core.rectifier._embedded_recognizers", lambda: (Recognizer(),))
     return tiny
 
 
@@ -48,6 +50,38 @@ def two(tmp_path):
     cat = Sketch(([[0, 0], [255, 90], [100, 255]], [[20, 20], [60, 30]]), label="cat")
     write_sketches(path, [cat, Sketch(([[0, 0], [90, 255]], [[5, 9], [100, 10], [80, 80]]), label="Cactus")])
     return path
+
+
+def test_rectify_draws_a_rough_drawing_on_its_own_canvas(icon, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rough = Sketch([rng.uniform(0, 400, (12, 2)), [[5, 5], [600, 70.5]]], (640, 480))
+    path = tmp_path / "rough.ndjson"
+    write_sketches(path, [rough, *([read_svg(icon)] * 2)])
+    out = tmp_path / "out"
+    argv = ["rectify", str(path), "--pick", "0:2", "--count", "2", "--seed", "4", "--out", str(out)]
+    assert cli.main([*argv, *FEW]) == 0
+    assert "4 sketches of cactus (the recognizer's guess; --class says otherwise)" in capsys.readouterr().out
+    assert len(everything_under(out)) == 6
+    record = svg_metadata((out / "rough-000-001.svg").read_text("utf-8"))
+    wanted = {"verb": "rectify", "class": "cactus", "strength": 0.5, "follow": "strokes", "index": 1}
+    assert wanted.items() <= record.items()
+    again = ["--strength", "0", "--json", "--out", str(tmp_path / "same")]
+    assert cli.main(["rectify", str(path), "--pick", "0", "--count", "1", *again]) == 0
+    (same,) = read_sketches(tmp_path / "same" / "sketches.ndjson")
+    assert same == next(iter(read_sketches(path)))
+    picture = ["--follow", "picture", "--count", "1", "--class", "cat", "--out", str(tmp_path / "picture")]
+    assert cli.main(["rectify", str(icon), *picture, *FEW]) == 0
+
+
+def test_what_a_rough_drawing_costs_to_name_is_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "rough.ndjson"
+    write_sketches(path, [Sketch([rng.uniform(0, 255, (12, 2))])])
+    argv = ["rectify", str(path), "--count", "1", "--json", "--out", str(tmp_path / "a"), *FEW]
+    assert cli.main(argv) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["guessed"] is True
+    assert report["network_calls"] == 2 + rectifier.LOOKS * rectifier.LOOK_STEPS
 
 
 def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_for(icon, tmp_path, capsys):
@@ -186,6 +220,7 @@ def test_interpolate_writes_the_way_in_order(two, icon, tmp_path, capsys):
         (["heal", "{two}", "--gap", "1", "--lost", "0.1"], "--gap and --lost do not go together"),
         (["interpolate", "{icon}"], "got 1 drawing, wanted two or more"),
         (["vary", "{icon}", "--sampler", "euler"], "unknown sampler 'euler'"),
+        (["rectify", "{icon}", "--class", "caat"], "unknown class 'caat'. Near: cat"),
         (["vary", "none.svg"], "none.svg: No such file"),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sketch_core.strokes import (
+    Frame,
     PenState,
     Sketch,
     StrokeLatent,
@@ -332,8 +333,8 @@ def test_what_is_no_sketch_is_refused(strokes, canvas, complaint):
 def test_a_latent_s_shapes_agree():
     torch = pytest.importorskip("torch")
 
-    def latent(points=(2, 5, 2), pen=(2, 5, 3), length=(2,), labels=("cat", None)):
-        return StrokeLatent(torch.zeros(points), torch.zeros(pen), torch.zeros(length), 40.0, labels)
+    def latent(points=(2, 5, 2), pen=(2, 5, 3), length=(2,), labels=("cat", None), **more):
+        return StrokeLatent(torch.zeros(points), torch.zeros(pen), torch.zeros(length), 40.0, labels, **more)
 
     assert len(latent()) == 2
     with pytest.raises(ValueError, match=r"pen must have shape \(2, 5, 3\), got \(2, 4, 3\)"):
@@ -342,6 +343,8 @@ def test_a_latent_s_shapes_agree():
         latent(length=(3,))
     with pytest.raises(ValueError, match="latent holds 2 sketches but 1 labels"):
         latent(labels=("cat",))
+    with pytest.raises(ValueError, match="latent holds 2 sketches but 1 frames. Give one each"):
+        latent(frames=(Frame((9.0, 9.0), (0.0, 0.0), 1.0),))
 
 
 def test_check_shape_takes_letters_for_any_size():

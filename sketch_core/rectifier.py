@@ -1,0 +1,387 @@
+"""Guided rectifying: a rough drawing in, the same drawing out, done well, still as strokes.
+
+The model draws from pure noise, with as many points as the user's drawing has, and every prediction of it on
+the way is brought towards the user's own places (`guidance.anchored`): the best compromise between what the
+model knows of how things are drawn and a hand that was off by so much at every point. How much that is, is
+estimated from the drawing: a shaky line zigzags.
+
+A rough drawing is hard to name, and under a wrong name it is drawn wrong. So where nobody says what it
+shows, it is first redrawn a few times without a class, and what comes out is named.
+
+Limits: one class a drawing; the number and order of points are the user's, unless only the picture is
+followed; a drawing is taken to be equally rough everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .denoisers import Condition, Denoise
+from .given import EPSILON, SIDE, Given, bring, put_back, size_of_whole
+from .guidance import Anchors, Likeness, anchored, guided
+from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
+from .pen import LIFT, decode_pen, lift_probability
+from .perceptual import Perceptual, sketch_perceptual
+from .raster import rasterize
+from .recognizer import BY, Recognizer, load_recognizer
+from .redraw import ANY_CLASS, SURE, classes_of, has_class, shared_classes
+from .schedules import ALPHA_BARS, AlphaBar, Stride
+from .strokes import (
+    Frame,
+    PenState,
+    Sketch,
+    StrokeLatent,
+    bounds,
+    distance_to_segment,
+    kept_by_simplifying,
+    sketch_to_stroke3,
+)
+
+STRENGTH = 0.5  # as rough as it looks
+FOLLOW = ("strokes", "picture")
+
+CLEAN = 4.0  # units of 255 that a point of a clean drawing lies off the line between its neighbours ...
+PER_BEND = 1.27  # ... and how far off points are for each unit more; both fitted on training drawings
+LEAST = 0.005  # of the longer side: no drawing is taken to be better than that
+BELIEF = 4.0  # nats for the user's own lifts of the pen, at strength 1/2
+
+PLAIN = 0.01  # roughness up to which a drawing is named as it is
+LOOKS, LOOK_STEPS = 4, 18  # redrawings without a class from which a rougher one is named, and their steps
+DOUBT = 1e-3  # added to every score: no single look rules a class out
+
+PICTURE = 48  # pixels a side of the pictures that are compared where only the picture is followed ...
+LINE = 1.5  # ... and the width of their lines; larger pictures cost more and were no better
+PULL, STRONGEST = 1.0, 2.0  # scale of a picture's pull at strength 1/2, and at the most: 4 copies roughness
+
+Drawn = tuple[Tensor, Tensor, float]  # offsets (n, 2) in model units, pen logits (n, 3), network calls
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Rough drawings, and how they are to be followed.
+
+    sketches    drawings; of those of which only the picture is followed, only what they look like counts.
+    strength    0: they come back as they are. 1/2: points move about as far as they look rough. 1: free.
+    follow      "strokes": every point is drawn again near its place, in the same order. "picture": the model
+                finds strokes of its own that look alike, for drawings whose strokes mean nothing.
+    class_name  what they show; None: each one's own label, or else the recognizers' guess; "any": whatever
+                the model likes.
+    """
+
+    sketches: tuple[Sketch, ...]
+    strength: float = STRENGTH
+    follow: str = "strokes"
+    class_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength is {self.strength:g}, wanted 0 (as it is) to 1 (free).")
+        if self.follow not in FOLLOW:
+            raise ValueError(f"cannot follow {self.follow!r}. Known: {', '.join(FOLLOW)}.")
+        if not self.sketches:
+            raise ValueError("there is no sketch, wanted at least one.")
+        if not all(sketch.strokes for sketch in self.sketches):
+            raise ValueError(
+                "the sketch is empty, wanted at least one stroke. To draw from nothing, use draw."
+            )
+
+    @property
+    def looseness(self) -> float:
+        """How many times its roughness a point may move: from 0 to inf, 1 at strength 1/2."""
+        return self.strength / (1 - self.strength) if self.strength < 1 else float("inf")
+
+
+def rectify(
+    model: SketchModel,
+    sketch: Sketch | Sequence[Sketch],
+    *,
+    strength: float = STRENGTH,
+    follow: str = "strokes",
+    class_name: str | None = None,
+    recognizer: Recognizer | None = None,
+    count: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    **sampling,
+) -> list[Sketch]:
+    """The user's drawing, done well: `count` times for each sketch, on its own canvas.
+
+    strength    0 gives it back, bit for bit; 1/2 moves points as far as it looks rough; 1 is free.
+    follow, class_name  as in `Guide`. The result's label says what it was taken for.
+    recognizer  names drawings whose class nobody says; None: both embedded ones together.
+    sampling    steps, sampler, schedule, guidance, detail, batch_size and on_step, as in
+                `SketchModel.sample`; detail only where the picture is followed.
+
+    Points that were left out on the way to the model come back, moved along with their neighbours.
+    """
+    guide = Guide((sketch,) if isinstance(sketch, Sketch) else tuple(sketch), strength, follow, class_name)
+    model.check(count, start, seed)
+    if strength == 0:
+        return [source for source in guide.sketches for _ in range(count)]
+    options = {"count": count, "start": start, "seed": seed, "recognizer": recognizer, **sampling}
+    latent = sample_guided(model, guide, **options)
+    if follow == "picture":
+        return decode_pen(latent)
+    results = []
+    for i, n in enumerate(latent.length.tolist()):
+        source, frame = guide.sketches[i // count], latent.frames[i]
+        offsets = latent.points[i, :n].double().numpy() * latent.scale * frame.zoom
+        at = np.concatenate([[frame.origin], offsets]).cumsum(0)
+        lifts = lift_probability(latent.pen[i, :n]).numpy() > LIFT
+        part = bring(source, size_of_whole(source), model.longest)
+        results.append(put_back(source, part, at, np.append(False, lifts), latent.labels[i]))
+    return results
+
+
+def sample_guided(
+    model: SketchModel,
+    guide: Guide,
+    *,
+    recognizer: Recognizer | None = None,
+    count: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    steps: int = DEFAULTS["steps"],
+    sampler: str = DEFAULTS["sampler"],
+    schedule: str | Stride = DEFAULTS["schedule"],
+    guidance: float = DEFAULTS["guidance"],
+    detail: int | None = None,
+    batch_size: int = BATCH,
+    on_step: Callable[[Emerging], None] | None = None,
+) -> StrokeLatent:
+    """`SketchModel.sample` along a guide: `count` drawings for each of its sketches, framed where they lie.
+
+    detail  points, where only the picture is followed; None draws them from what people use for the class.
+
+    The other options are those of `rectify`. At strength 0 nothing is drawn: these are the user's points.
+    `on_step` hears of the redrawings by which drawings are named, too.
+    """
+    model.check(count, start, seed, sampler, guidance, detail, batch_size)
+    stride = model.placement(schedule, steps)
+    own = [sketch for sketch in guide.sketches for _ in range(count)]
+    indices = [index for _ in guide.sketches for index in range(start, start + count)]
+    if guide.strength == 0:
+        found = [_as_it_is(model, sketch) for sketch in own]
+        frames = [_frame(sketch) for sketch in own]
+        return _latent(model, found, frames, [sketch.label for sketch in own], seed, indices)
+    labels = classes_for(model, guide, recognizer, batch_size=batch_size, on_step=on_step)
+    labels = [label for label in labels for _ in range(count)]
+    generators = [sketch_generator(seed, index) for index in indices]
+    options = {"stride": stride, "batch_size": batch_size}
+    options |= {"sampler": sampler, "guidance": guidance, "on_step": on_step}
+    if guide.follow == "picture":
+        drawn = [model.draw_length(label, one) for label, one in zip(labels, generators, strict=True)]
+        lengths = [detail or n for n in drawn]  # with or without detail, the noise is the same
+        around = _to_pictures(own, min(PULL / guide.looseness, STRONGEST))
+        found = _walk(model, labels, lengths, generators, around, **options)
+        frames = [_box_frame(model, sketch, *one) for sketch, one in zip(own, found, strict=True)]
+    else:
+        parts = [bring(sketch, size_of_whole(sketch), model.longest) for sketch in guide.sketches]
+        parts = [part for part in parts for _ in range(count)]
+        around = _to_places(own, parts, guide.looseness, model.scale)
+        found = _walk(model, labels, list(map(len, parts)), generators, around, **options)
+        found = [_believing(part, guide.looseness, *one) for part, one in zip(parts, found, strict=True)]
+        framed = zip(own, parts, found, strict=True)
+        frames = [_middle_frame(model, sketch, part, *one) for sketch, part, one in framed]
+    return _latent(model, found, frames, list(map(model.name_of, labels)), seed, indices)
+
+
+def roughness(sketch: Sketch) -> float:
+    """How far every point of a drawing is off, as a share of its longer side, judging by its zigzag.
+
+    The median distance of points from the line between their neighbours, once the drawing is simplified as
+    Quick, Draw! is, grows evenly as points are displaced at random. Of training drawings displaced by 3 % of
+    their side four in five are taken for 1.9 to 4.1 %, by 6 % for 3.9 to 8.2 %, of clean ones for 0 to 0.5 %.
+    """
+    zoom, bends = size_of_whole(sketch), []
+    for stroke in sketch.strokes:
+        line = stroke.astype(np.float64) * zoom
+        line = line[kept_by_simplifying(line, EPSILON)]
+        three = zip(line, line[1:], line[2:], strict=False)
+        bends += [distance_to_segment(b[None], a, c)[0] for a, b, c in three]
+    return PER_BEND * max(0.0, float(np.median(bends)) - CLEAN) / SIDE if bends else 0.0
+
+
+# ---- what rough drawings show ----------------------------------------------------------------------
+
+
+def classes_for(
+    model: SketchModel, guide: Guide, recognizer: Recognizer | None = None, **options
+) -> list[int]:
+    """The label of each sketch of a guide; it hangs on the sketch alone, not on how it is drawn then.
+
+    options  batch_size and on_step, of the redrawings.
+    """
+    labels: dict[int, int] = {}
+    sure = range(len(guide.sketches)) if guide.class_name is not None else known_to(model, guide)
+    named = classes_of(model, [guide.sketches[i] for i in sure], guide.class_name)
+    labels |= dict(zip(sure, named, strict=True))
+    looks = {i: [one] for i, one in enumerate(guide.sketches) if i not in labels}
+    hard = hard_to_name(model, guide)
+    if hard:
+        rough = [guide.sketches[i] for i in hard]
+        options |= {"count": LOOKS, "steps": LOOK_STEPS, "guidance": 1.0}
+        redrawn = rectify(model, rough, class_name=ANY_CLASS, **options)
+        looks |= {i: redrawn[k * LOOKS : (k + 1) * LOOKS] for k, i in enumerate(hard)}
+    recognizers = () if not looks else _embedded_recognizers() if recognizer is None else (recognizer,)
+    labels |= {i: _likeliest(model, sketches, recognizers) for i, sketches in looks.items()}
+    return [labels[i] for i in range(len(guide.sketches))]
+
+
+def known_to(model: SketchModel, guide: Guide) -> list[int]:
+    """Which sketches of a guide have a label that the model knows."""
+    return [i for i, sketch in enumerate(guide.sketches) if has_class(model, sketch)]
+
+
+def hard_to_name(model: SketchModel, guide: Guide) -> list[int]:
+    """Which sketches of a guide are redrawn, LOOKS times, before they are named."""
+    if guide.class_name is not None or guide.follow == "picture" or guide.strength == 0:
+        return []
+    known = known_to(model, guide)
+    return [i for i, one in enumerate(guide.sketches) if i not in known and roughness(one) > PLAIN]
+
+
+def _likeliest(model: SketchModel, looks: Sequence[Sketch], recognizers: Sequence[Recognizer]) -> int:
+    """The model's class that several looks at one thing show: the product of all scores."""
+    found = np.zeros(len(model.classes))
+    for recognizer in recognizers:
+        labels, columns = shared_classes(model, recognizer)
+        scores = np.full(len(found), -np.inf)
+        scores[labels] = np.log(recognizer.scores(looks)[:, columns] + DOUBT).sum(0)
+        found += scores
+    return int(found.argmax())
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded_recognizers() -> tuple[Recognizer, ...]:
+    return tuple(load_recognizer(name) for name in BY["both"])
+
+
+# ---- the walk --------------------------------------------------------------------------------------
+
+Around = Callable[[slice, Tensor, AlphaBar, Denoise], Denoise]  # which drawings, their lengths (b,), ...
+
+
+def _walk(
+    model: SketchModel,
+    labels: Sequence[int],
+    lengths: Sequence[int],
+    generators: Sequence[torch.Generator],
+    around: Around,
+    *,
+    stride: Stride,
+    batch_size: int,
+    **options,
+) -> list[Drawn]:
+    alpha_bar = ALPHA_BARS[model.network.config.schedule]
+    drawn = []
+    for first in range(0, len(labels), batch_size):
+        rows = slice(first, first + batch_size)
+        length = torch.tensor(lengths[rows])
+        told = Condition(torch.tensor(labels[rows]), length)
+        pull = functools.partial(around, rows, length, alpha_bar)
+        found = model.walk(told, generators[rows], stride, around=pull, **options)
+        each = zip(found.points, found.pen, lengths[rows], found.calls.tolist(), strict=True)
+        drawn += [(points[:n], pen[:n], calls) for points, pen, n, calls in each]
+    return drawn
+
+
+def _to_places(sources: Sequence[Sketch], parts: Sequence[Given], looseness: float, scale: float) -> Around:
+    """Every point near its own place, as near as the drawing is rough."""
+    rough = [max(roughness(source), LEAST) * SIDE * looseness / scale for source in sources]
+
+    def around(rows: slice, length: Tensor, alpha_bar: AlphaBar, denoise: Denoise) -> Denoise:
+        pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+        at = pad([torch.from_numpy(part.points * part.zoom / scale) for part in parts[rows]])
+        spread = torch.tensor(rough[rows], dtype=at.dtype)[:, None].expand(at.shape[:2])
+        return anchored(denoise, Anchors(at, spread), length, alpha_bar)
+
+    return around
+
+
+def _to_pictures(sources: Sequence[Sketch], scale: float) -> Around:
+    """Drawings that look like the sources."""
+
+    def around(rows: slice, length: Tensor, alpha_bar: AlphaBar, denoise: Denoise) -> Denoise:
+        if scale == 0:
+            return denoise
+        ink = torch.from_numpy(rasterize(sources[rows], PICTURE, line_width=LINE, padding=0.05))
+        energy = Likeness(_embedded_eye(), ink, length, line_width=LINE)
+        return guided(denoise, energy, scale, alpha_bar, length=length)
+
+    return around
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded_eye() -> Perceptual:
+    with torch.inference_mode(False):  # a host may be in it, and weights of it cannot be kept for backward
+        return sketch_perceptual(load_recognizer().network.requires_grad_(False))
+
+
+# ---- what was drawn, on the user's canvas ----------------------------------------------------------
+
+
+def _believing(part: Given, looseness: float, points: Tensor, pen: Tensor, calls: float) -> Drawn:
+    """With a say for the user's own lifts of the pen: the freer the drawing, the less."""
+    own = F.one_hot(torch.from_numpy(part.pen[1:]).long(), len(PenState))
+    return points, pen + min(BELIEF / looseness, SURE) * own, calls
+
+
+def _middle_frame(
+    model: SketchModel, source: Sketch, part: Given, points: Tensor, pen: Tensor, calls: float
+) -> Frame:
+    """The points as a whole lie where the user's did."""
+    zoom = 1 / part.zoom
+    at = np.concatenate([np.zeros((1, 2)), points.double().numpy() * model.scale * zoom]).cumsum(0)
+    x, y = (part.points - at).mean(0)
+    return Frame(source.canvas, (float(x), float(y)), zoom)
+
+
+def _box_frame(model: SketchModel, source: Sketch, points: Tensor, pen: Tensor, calls: float) -> Frame:
+    """The drawing fills the box of the source's points."""
+    at = np.concatenate([np.zeros((1, 2)), points.double().numpy() * model.scale]).cumsum(0)
+    low, high = at.min(0), at.max(0)
+    left, top, right, bottom = bounds(source)
+    sides = np.maximum([right - left, bottom - top], 0.1 * max(right - left, bottom - top))
+    zoom = float((sides / np.maximum(high - low, 1e-6)).min()) or 1.0
+    x, y = np.array([left + right, top + bottom]) / 2 - (low + high) / 2 * zoom
+    return Frame(source.canvas, (float(x), float(y)), zoom)
+
+
+def _as_it_is(model: SketchModel, sketch: Sketch) -> Drawn:
+    rows = torch.from_numpy(sketch_to_stroke3(sketch))
+    pen = SURE * F.one_hot(rows[:, 2].long(), len(PenState)).float()
+    return rows[:, :2] / model.scale, pen, 0.0
+
+
+def _frame(sketch: Sketch) -> Frame:
+    x, y = sketch.strokes[0][0]
+    return Frame(sketch.canvas, (float(x), float(y)), 1.0)
+
+
+def _latent(
+    model: SketchModel,
+    found: Sequence[Drawn],
+    frames: Sequence[Frame],
+    labels: Sequence[str | None],
+    seed: int,
+    indices: Sequence[int],
+) -> StrokeLatent:
+    pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    return StrokeLatent(
+        points=pad([points for points, _, _ in found]),
+        pen=pad([pen for _, pen, _ in found]),
+        length=torch.tensor([len(points) for points, _, _ in found]),
+        scale=model.scale,
+        labels=tuple(labels),
+        seeds=tuple((seed, index) for index in indices),
+        calls=tuple(calls for _, _, calls in found),
+        frames=tuple(frames),
+    )
