@@ -256,6 +256,20 @@ def test_checkpoints_and_sheets_appear_as_it_goes(data, tmp_path):
     assert sheets == [(step, tmp_path / f"sheet-{step:07d}.png") for step in (1, 2, 3)]
 
 
+def test_minutes_are_those_of_the_clock(data, tmp_path):
+    """A clock that is five seconds on at every look: one at the start, two a step."""
+    seconds = iter(range(0, 1000, 5))
+    reports = []
+    options = config(data, tmp_path, steps=0, minutes=1.0, checkpoint_minutes=0.0)
+    run = train(
+        options, clock=lambda: next(seconds), on_step=lambda run, report: reports.append(report["done"])
+    )
+    assert run.step == 6
+    assert reports == pytest.approx([(10 * k + 5) / 60 for k in range(6)])
+    assert run.seconds == 60
+    assert read_metadata(tmp_path / "weights.safetensors").training["seconds"] == 60
+
+
 def test_every_hundredth_step_is_logged(data, tmp_path, monkeypatch):
     shares, one_step = [], Trainer.one_step
 

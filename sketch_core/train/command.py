@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
             from .shortcut import main as other
         case ["distil"]:
             from .distil import main as other
+        case ["ablations"]:
+            from .ablations import main as other
         case _:
             other = None
     if other is not None:
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         TrainConfig,
         "Train a denoiser on stroke files, or go on with the checkpoint that --out holds. `train distil` "
         "makes one that draws in a few calls; `train recognizer`, `train stroke-recognizer` and "
-        "`train shortcut` train the other networks.",
+        "`train shortcut` train the other networks; `train ablations` trains several to compare them.",
     )
 
 
