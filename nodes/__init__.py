@@ -10,7 +10,20 @@ from .wires import ComfyExtension
 class SketchKnitter(ComfyExtension):
     async def get_node_list(self) -> list[type]:
         try:
-            from . import draw, edit, files, host, load, recognize, redraw, render, routes, trace, vector
+            from . import (
+                draw,
+                edit,
+                files,
+                host,
+                load,
+                recognize,
+                rectify,
+                redraw,
+                render,
+                routes,
+                trace,
+                vector,
+            )
 
             host.add_model_folder()
             routes.register()
@@ -24,6 +37,7 @@ class SketchKnitter(ComfyExtension):
                 *trace.NODES,
                 *recognize.NODES,
                 *redraw.NODES,
+                *rectify.NODES,
             ]
             for node in nodes:
                 node.GET_SCHEMA()

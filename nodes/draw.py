@@ -21,7 +21,7 @@ from .sampling import (
     start_input,
     steps_input,
 )
-from .wires import Latent, LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
+from .wires import Guide, Latent, LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ANY_CLASS = "(any)"
 FIRST_CLASS = "eye"  # what a new node draws: one of the classes with the most training drawings
 PREVIEWED = 16  # sketches in a live preview, at most
+MAX_GUIDED = 4096  # drawings of one run that follow others
 TICKS = 1000  # of a progress bar, where nobody knows how many steps there will be
 
 
@@ -169,6 +170,12 @@ class SketchSampler(io.ComfyNode):
                     )
                 ),
                 preview_input(),
+                Guide.Input(
+                    "guide",
+                    optional=True,
+                    tooltip="From Guided Rectifier: drawings that are followed, `count` for each. Class and "
+                    "number of points are then the guide's (points are this node's for a guide by picture).",
+                ),
             ],
             outputs=[
                 Latent.Output(
@@ -199,8 +206,9 @@ class SketchSampler(io.ComfyNode):
         schedule: str = "uniform",
         classes: str = "",
         preview: bool = True,
+        guide=None,
     ) -> io.NodeOutput:
-        from ..sketch_core import samplers
+        from ..sketch_core import rectifier, samplers
 
         names = [name.strip() for name in classes.split(",") if name.strip()] or [class_name]
         wanted = [None if name == ANY_CLASS else name for name in names]
@@ -212,16 +220,48 @@ class SketchSampler(io.ComfyNode):
             "detail": detail or None,
         }
         sketch_model = model.sketch_model
-        looks = None if open_ended(schedule) else samplers.looks(sampler, steps)
+        if guide is None:
+            draw, told = functools.partial(sketch_model.sample, wanted), {}
+            looks = None if open_ended(schedule) else samplers.looks(sampler, steps)
+            total = count * len(wanted)
+        else:
+            draw = functools.partial(rectifier.sample_guided, sketch_model, guide)
+            told = {"verb": "rectify", "strength": guide.strength, "follow": guide.follow}
+            looks, total = None, guided_drawings(sketch_model, guide, count)
         with host.running(model, total=looks or TICKS) as tick:
-            on_step = follow(tick, sketch_model, looks, count * len(wanted), preview=preview)
-            latent = sketch_model.sample(
-                wanted, count=count, start=start, seed=seed, on_step=on_step, **settings
-            )
-        host.say(spent(latent.calls), cls.hidden.unique_id)
-        if looks is None:
+            on_step = follow(tick, sketch_model, looks, total, preview=preview)
+            latent = draw(count=count, start=start, seed=seed, on_step=on_step, **settings)
+        said = spent(latent.calls)
+        if guide is not None and guide.class_name is None:
+            guess = taken_for(sketch_model, guide.sketches, latent.labels)
+            said = f"{guess}\n{said}" if guess else said
+        host.say(said, cls.hidden.unique_id)
+        if open_ended(schedule):
             settings = {**settings, "steps": None, "schedule": str(schedule)}
+        settings |= told
         return io.NodeOutput(dataclasses.replace(latent, settings={"model": sketch_model.name, **settings}))
+
+
+def guided_drawings(sketch_model, guide, count: int) -> int:
+    """How many drawings are made of a guide, those from which others are named with them."""
+    from ..sketch_core import rectifier
+
+    if len(guide.sketches) * count > MAX_GUIDED:
+        raise ValueError(
+            f"{len(guide.sketches)} drawings, {count} of each, are more than {MAX_GUIDED}. "
+            f"Lower count, or select fewer drawings."
+        )
+    return len(guide.sketches) * count + rectifier.LOOKS * len(rectifier.hard_to_name(sketch_model, guide))
+
+
+def taken_for(sketch_model, sources: Sequence, labels: Sequence[str | None]) -> str:
+    """What drawings without a class of the model's were taken for, for a person; '' where all have one."""
+    from ..sketch_core.redraw import has_class
+
+    if all(has_class(sketch_model, source) for source in sources):
+        return ""
+    names = list(dict.fromkeys(str(label) for label in labels if label))
+    return f"taken for: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
 
 
 def open_ended(schedule) -> bool:

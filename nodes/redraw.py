@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import host
-from .draw import ANY_CLASS, TICKS, embedded_classes, follow, open_ended
+from .draw import ANY_CLASS, MAX_GUIDED, TICKS, embedded_classes, follow, open_ended, taken_for
 from .sampling import (
     detail_input,
     guidance_input,
@@ -21,7 +21,7 @@ from .sampling import (
 from .wires import LoadedModel, Model, Schedule, Sketches, SketchWire, advanced, io, schema
 
 AS_DRAWN = "(as drawn)"
-MAX_DRAWINGS = 4096
+MAX_DRAWINGS = MAX_GUIDED
 
 
 def class_inputs() -> list[io.Input]:
@@ -429,12 +429,8 @@ class Run:
 
 def say_guess(node: type, sketch_model, sources: Sketches, made: list) -> None:
     """Shows on the node what drawings without a class of the model's were taken for."""
-    from ..sketch_core.redraw import has_class
-
-    if all(has_class(sketch_model, source) for source in sources):
-        return
-    names = list(dict.fromkeys(str(one.label) for one in made if one.label))
-    host.say(f"taken for: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}", node.hidden.unique_id)
+    if guess := taken_for(sketch_model, sources, [one.label for one in made]):
+        host.say(guess, node.hidden.unique_id)
 
 
 def named(class_name: str, other_class: str) -> str | None:

@@ -16,6 +16,7 @@ from comfy_api.latest import ComfyExtension, io
 
 __all__ = [
     "ComfyExtension",
+    "Guide",
     "Latent",
     "LoadedModel",
     "Model",
@@ -28,6 +29,7 @@ __all__ = [
 
 Model = io.Custom("SK_MODEL")  # LoadedModel
 Schedule = io.Custom("SK_SCHEDULE")  # what `schedule=` of SketchModel.sample takes
+Guide = io.Custom("SK_GUIDE")  # sketch_core.rectifier.Guide
 Latent = io.Custom("SK_LATENT")  # sketch_core.strokes.StrokeLatent
 SketchWire = io.Custom("SK_SKETCH")  # Sketches
 

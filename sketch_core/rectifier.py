@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .denoisers import Condition, Denoise
-from .given import EPSILON, SIDE, Given, bring, put_back, size_of_whole
+from .given import EPSILON, SIDE, Given, bring, size_of_whole
 from .guidance import Anchors, Likeness, anchored, guided
 from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
-from .pen import LIFT, decode_pen, lift_probability
+from .pen import decode_pen
 from .perceptual import Perceptual, sketch_perceptual
 from .raster import rasterize
 from .recognizer import BY, Recognizer, load_recognizer
@@ -119,25 +119,14 @@ def rectify(
     sampling    steps, sampler, schedule, guidance, detail, batch_size and on_step, as in
                 `SketchModel.sample`; detail only where the picture is followed.
 
-    Points that were left out on the way to the model come back, moved along with their neighbours.
+    Results have the points that the model was given: a line of hundreds is drawn again with fewer.
     """
     guide = Guide((sketch,) if isinstance(sketch, Sketch) else tuple(sketch), strength, follow, class_name)
     model.check(count, start, seed)
     if strength == 0:
         return [source for source in guide.sketches for _ in range(count)]
     options = {"count": count, "start": start, "seed": seed, "recognizer": recognizer, **sampling}
-    latent = sample_guided(model, guide, **options)
-    if follow == "picture":
-        return decode_pen(latent)
-    results = []
-    for i, n in enumerate(latent.length.tolist()):
-        source, frame = guide.sketches[i // count], latent.frames[i]
-        offsets = latent.points[i, :n].double().numpy() * latent.scale * frame.zoom
-        at = np.concatenate([[frame.origin], offsets]).cumsum(0)
-        lifts = lift_probability(latent.pen[i, :n]).numpy() > LIFT
-        part = bring(source, size_of_whole(source), model.longest)
-        results.append(put_back(source, part, at, np.append(False, lifts), latent.labels[i]))
-    return results
+    return decode_pen(sample_guided(model, guide, **options))
 
 
 def sample_guided(
@@ -219,10 +208,9 @@ def classes_for(
 
     options  batch_size and on_step, of the redrawings.
     """
-    labels: dict[int, int] = {}
     sure = range(len(guide.sketches)) if guide.class_name is not None else known_to(model, guide)
     named = classes_of(model, [guide.sketches[i] for i in sure], guide.class_name)
-    labels |= dict(zip(sure, named, strict=True))
+    labels = dict(zip(sure, named, strict=True))
     looks = {i: [one] for i, one in enumerate(guide.sketches) if i not in labels}
     hard = hard_to_name(model, guide)
     if hard:
@@ -230,8 +218,9 @@ def classes_for(
         options |= {"count": LOOKS, "steps": LOOK_STEPS, "guidance": 1.0}
         redrawn = rectify(model, rough, class_name=ANY_CLASS, **options)
         looks |= {i: redrawn[k * LOOKS : (k + 1) * LOOKS] for k, i in enumerate(hard)}
-    recognizers = () if not looks else _embedded_recognizers() if recognizer is None else (recognizer,)
-    labels |= {i: _likeliest(model, sketches, recognizers) for i, sketches in looks.items()}
+    if looks:
+        asked = (recognizer,) if recognizer is not None else _embedded_recognizers(guide.follow)
+        labels |= {i: _likeliest(model, sketches, asked) for i, sketches in looks.items()}
     return [labels[i] for i in range(len(guide.sketches))]
 
 
@@ -259,9 +248,9 @@ def _likeliest(model: SketchModel, looks: Sequence[Sketch], recognizers: Sequenc
     return int(found.argmax())
 
 
-@functools.lru_cache(maxsize=1)
-def _embedded_recognizers() -> tuple[Recognizer, ...]:
-    return tuple(load_recognizer(name) for name in BY["both"])
+@functools.cache
+def _embedded_recognizers(follow: str) -> tuple[Recognizer, ...]:
+    return tuple(map(load_recognizer, BY["both" if follow == "strokes" else "pictures"]))
 
 
 # ---- the walk --------------------------------------------------------------------------------------

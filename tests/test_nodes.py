@@ -30,7 +30,7 @@ INPUTS = {
     "SK_Shortcut": ["mode", "threshold", "jump"],
     "SK_Sampler": [
         *("model", "schedule", "class_name", "count", "seed", "steps", "guidance", "sampler", "detail"),
-        *("start", "classes", "preview"),
+        *("start", "classes", "preview", "guide"),
     ],
     "SK_PenDecoder": ["latent", "mode", "threshold", "temperature", "min_stroke", "seed"],
     "SK_ToSVG": [
@@ -63,6 +63,7 @@ INPUTS = {
         *SAMPLING,
     ],
     "SK_Vary": ["model", "sketch", "schedule", "class_name", "amount", *SAMPLING],
+    "SK_Rectifier": ["sketch", "strength", "follow", "class_name", "other_class"],
     "SK_Interpolate": [
         *("model", "sketch", "other", "class_name", "count", "steps", "ends", "other_class", "preview"),
     ],
@@ -87,6 +88,7 @@ OUTPUTS = {
     "SK_Complete": ["SK_SKETCH"],
     "SK_Heal": ["SK_SKETCH"],
     "SK_Vary": ["SK_SKETCH"],
+    "SK_Rectifier": ["SK_GUIDE"],
     "SK_Interpolate": ["SK_SKETCH"],
 }
 

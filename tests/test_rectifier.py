@@ -108,17 +108,17 @@ def test_canvas_strokes_and_middle_stay(model):
     for one in rectify(model, source, count=3, strength=0.3, **FEW):
         assert one.canvas == source.canvas
         assert one.label == "The Eiffel Tower"
-        assert [len(stroke) for stroke in one.strokes] == [len(stroke) for stroke in source.strokes]
+        assert len(one.strokes) == len(source.strokes)
         np.testing.assert_allclose(
-            np.concatenate(one.strokes).mean(0), np.concatenate(source.strokes).mean(0), atol=2.0
+            np.concatenate(one.strokes).mean(0), np.concatenate(source.strokes).mean(0), atol=10
         )
 
 
-def test_points_left_out_for_the_model_come_back(model):
+def test_a_line_of_hundreds_of_points_is_drawn_with_those_there_is_room_for(model):
     dense = wave(points=600)
-    (one,) = rectify(model, dense, strength=0.2, **FEW)
-    assert one.num_points == dense.num_points
-    assert one != dense
+    (one,) = rectify(model, dense, strength=0.001, **FEW)
+    assert one.num_points == len(bring(dense, size_of_whole(dense), model.longest)) + 1 < 42
+    assert len(one.strokes) == len(dense.strokes)
 
 
 @pytest.mark.parametrize("follow", rectifier.FOLLOW)
@@ -252,11 +252,11 @@ def test_several_looks_and_recognizers_count_together(model, monkeypatch):
         Sure(("cat", "cactus"), [[0.9, 0.1], [0.3, 0.7]]),  # 0.27 against 0.07
         Sure(("dog", "cactus", "cat"), [[0, 0.8, 0.2], [0.1, 0.6, 0.3]]),  # 0.06 against 0.48
     )
-    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda: both)
+    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda follow: both)
     monkeypatch.setattr(rectifier, "LOOKS", 2)
     (drawn,) = rectify(model, displaced(polygon(label=None), 0.08), **FEW)
     assert drawn.label == "cactus"  # 0.0336 against 0.0162
-    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda: both[:1])
+    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda follow: both[:1])
     (drawn,) = rectify(model, displaced(polygon(label=None), 0.08), **FEW)
     assert drawn.label == "cat"
 

@@ -28,7 +28,7 @@ def model(monkeypatch):
     tiny = SketchModel("tiny", tiny_transformer(), METADATA)
     monkeypatch.setattr("sketch_core.knitter.load", lambda name="default": tiny)
     monkeypatch.setattr("sketch_core.redraw._embedded_recognizer", Recognizer)
-    monkeypatch.setattr("sketch_core.rectifier._embedded_recognizers", lambda: (Recognizer(),))
+    monkeypatch.setattr("sketch_core.rectifier._embedded_recognizers", lambda follow: (Recognizer(),))
     return tiny
 
 
