@@ -10,8 +10,8 @@ All variants share losses, optimizers, batches and augmentation, less what only 
 given of a drawing (`known`), no points are dropped and no loss is taken of where offsets lead, as both mean
 nothing to absolute positions. Sampling is without guidance, so that a class is all a network is told.
 
-Limits: minutes on one processor are a thousandth of what the paper's networks had. One training a variant:
-the intervals are those of the drawings, and two trainings differ by more.
+Limits: a few minutes teach a network little; what is best after them need not be best after days. There is
+one training a variant: the intervals are the drawings', and say nothing of how two trainings would differ.
 """
 
 from __future__ import annotations
