@@ -26,7 +26,7 @@ from torch import Tensor
 from .denoisers import Condition, Denoise
 from .given import EPSILON, SIDE, Given, bring, size_of_whole
 from .guidance import Anchors, Likeness, anchored, guided
-from .knitter import BATCH, DEFAULTS, Emerging, SketchModel, sketch_generator
+from .knitter import BATCH, Emerging, SketchModel, sketch_generator
 from .pen import decode_pen
 from .perceptual import Perceptual, sketch_perceptual
 from .raster import rasterize
@@ -53,7 +53,7 @@ LEAST = 0.005  # of the longer side: no drawing is taken to be better than that
 BELIEF = 4.0  # nats for the user's own lifts of the pen, at strength 1/2
 
 PLAIN = 0.01  # roughness up to which a drawing is named as it is
-LOOKS, LOOK_STEPS = 4, 18  # redrawings without a class from which a rougher one is named, and their steps
+LOOKS = 4  # redrawings without a class from which a rougher one is named
 DOUBT = 1e-3  # added to every score: no single look rules a class out
 
 PICTURE = 48  # pixels a side of the pictures that are compared where only the picture is followed ...
@@ -137,10 +137,10 @@ def sample_guided(
     count: int = 1,
     start: int = 0,
     seed: int = 0,
-    steps: int = DEFAULTS["steps"],
-    sampler: str = DEFAULTS["sampler"],
-    schedule: str | Stride = DEFAULTS["schedule"],
-    guidance: float = DEFAULTS["guidance"],
+    steps: int | None = None,
+    sampler: str | None = None,
+    schedule: str | Stride | None = None,
+    guidance: float | None = None,
     detail: int | None = None,
     batch_size: int = BATCH,
     on_step: Callable[[Emerging], None] | None = None,
@@ -152,6 +152,7 @@ def sample_guided(
     The other options are those of `rectify`. At strength 0 nothing is drawn: these are the user's points.
     `on_step` hears of the redrawings by which drawings are named, too.
     """
+    steps, sampler, schedule, guidance = model.settled(steps, sampler, schedule, guidance)
     model.check(count, start, seed, sampler, guidance, detail, batch_size)
     stride = model.placement(schedule, steps)
     own = [sketch for sketch in guide.sketches for _ in range(count)]
@@ -215,8 +216,7 @@ def classes_for(
     hard = hard_to_name(model, guide)
     if hard:
         rough = [guide.sketches[i] for i in hard]
-        options |= {"count": LOOKS, "steps": LOOK_STEPS, "guidance": 1.0}
-        redrawn = rectify(model, rough, class_name=ANY_CLASS, **options)
+        redrawn = rectify(model, rough, class_name=ANY_CLASS, count=LOOKS, guidance=1.0, **options)
         looks |= {i: redrawn[k * LOOKS : (k + 1) * LOOKS] for k, i in enumerate(hard)}
     if looks:
         asked = (recognizer,) if recognizer is not None else _embedded_recognizers(guide.follow)

@@ -11,7 +11,7 @@ from PIL import Image
 from sketch_core import __main__ as cli
 from sketch_core import rectifier
 from sketch_core.data import read_sketches, write_sketches
-from sketch_core.knitter import SketchModel
+from sketch_core.knitter import DEFAULTS, SketchModel
 from sketch_core.redraw_command import picture
 from sketch_core.strokes import Sketch
 from sketch_core.svg import read_svg, svg_metadata
@@ -81,7 +81,7 @@ def test_what_a_rough_drawing_costs_to_name_is_told(tmp_path, capsys):
     assert cli.main(argv) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["guessed"] is True
-    assert report["network_calls"] == 2 + rectifier.LOOKS * rectifier.LOOK_STEPS
+    assert report["network_calls"] == 2 + rectifier.LOOKS * DEFAULTS["steps"]
 
 
 def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_for(icon, tmp_path, capsys):
