@@ -321,6 +321,10 @@ def train(argv: list[str]) -> int | None:
 
 
 def evaluate(argv: list[str]) -> int | None:
+    if argv[:1] == ["repairs"]:
+        from .evaluate.repairs import main as repairs_main
+
+        return repairs_main(argv[1:])
     from .evaluate import main as evaluate_main
 
     return evaluate_main(argv)
@@ -337,7 +341,11 @@ PASSED_ON = {
         "train a model on stroke files (`train recognizer`: the recognizer), see `train --help`",
         train,
     ),
-    "evaluate": ("measure a model against real drawings, see `evaluate --help`", evaluate),
+    "evaluate": (
+        "measure a model against real drawings, see `evaluate --help`; `evaluate repairs`: what rectifying, "
+        "healing and completing give back",
+        evaluate,
+    ),
     "weights": ("list, fetch, verify and publish weight files, see `weights --help`", weights),
 }
 
