@@ -13,11 +13,11 @@ def seed_input(tooltip: str) -> io.Input:
 
 
 def steps_input(tooltip: str) -> io.Input:
-    return io.Int.Input("steps", default=18, min=1, max=1000, tooltip=tooltip)
+    return io.Int.Input("steps", default=12, min=1, max=1000, tooltip=tooltip)
 
 
 def guidance_input(tooltip: str) -> io.Input:
-    return io.Float.Input("guidance", default=1.7, min=0.0, max=20.0, step=0.1, tooltip=tooltip)
+    return io.Float.Input("guidance", default=2.1, min=0.0, max=20.0, step=0.1, tooltip=tooltip)
 
 
 def sampler_input(tooltip: str) -> io.Input:

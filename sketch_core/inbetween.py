@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .denoisers import Condition, Denoise, Prediction, bind
+from .denoisers import Condition, Denoise, Prediction
 from .given import Given, bring, size_of_whole, with_rows
 from .knitter import BATCH, Emerging, SketchModel
 from .pen import lift_probability
@@ -98,16 +98,13 @@ def _between(
     clean = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(pair[k].offsets(model.scale)).float() for k in (0, 1) for pair in pairs], True
     )
-    condition = Condition(both, length.repeat(2)).to(device)
+    condition = Condition(both, length.repeat(2))
     noise = invert_ddim(
-        bind(model.network, condition, alpha_bar), clean.to(device), alpha_bar, steps, callback=told(both, 0)
+        model.bound(condition, 1.0), clean.to(device), alpha_bar, steps, callback=told(both, 0)
     )
     share = torch.tensor(weights)
     mixed = slerp(noise[:W], noise[W:], share.to(noise))
-    walks = [
-        bind(model.network, Condition(torch.full((W,), label), length).to(device), alpha_bar)
-        for label in labels
-    ]
+    walks = [model.bound(Condition(torch.full((W,), label), length), 1.0) for label in labels]
     denoise = walks[0] if labels[0] == labels[1] else mixing(*walks, share)
     nearer = torch.tensor([labels[w > 0.5] for w in weights])
     found = sample_ddim(denoise, mixed, alpha_bar, uniform(steps), callback=told(nearer, steps * ROUNDS))

@@ -33,7 +33,7 @@ from .weight_file import Loaded, Metadata, load_file
 # Of models that do not ask for something else. Chosen with a classifier that is not the embedded one, on
 # validation drawings: of the settings tried, none above 36 network calls, ddpm was recognized as often as
 # ddim and covered more of the real drawings.
-DEFAULTS = {"sampler": "ddpm", "schedule": "uniform", "steps": 18, "guidance": 1.7}
+DEFAULTS = {"sampler": "ddpm", "schedule": "uniform", "steps": 12, "guidance": 2.1}
 GUIDED = (0.1, 0.7)  # guidance acts between these times; elsewhere it costs calls and variety
 MAX_COUNT = 100_000
 BATCH = 64  # sketches at a time, unless told otherwise
@@ -56,6 +56,7 @@ class SketchModel:
 
     source    the name or the file that its weights came from, beside which the shortcut's are looked for.
     sampling  how it draws unless told otherwise: DEFAULTS, or what its weight file asks for instead.
+    guided    the classifier-free guidance scale that was distilled into it, at one call a step; 1: none.
     """
 
     def __init__(
@@ -67,12 +68,19 @@ class SketchModel:
                 f"Use 'default', or another one."
             )
         self.name, self.network, self.metadata, self.source = name, network, metadata, source
-        if unknown := sorted(set(metadata.sampling) - set(DEFAULTS)):
+        wishes = dict(metadata.sampling)
+        self.guided = wishes.pop("guided", 1.0)
+        if not isinstance(self.guided, int | float) or not 0 < self.guided <= 100:
+            raise ValueError(
+                f"{name} says that it is guided by {self.guided!r}, wanted a number above 0, 100 at most. "
+                f"Get the weights again."
+            )
+        if unknown := sorted(set(wishes) - set(DEFAULTS)):
             raise ValueError(
                 f"{name} asks for {', '.join(unknown)} in sampling, which this release does not know. "
                 f"Use the release that it was written by."
             )
-        self.sampling = DEFAULTS | dict(metadata.sampling)
+        self.sampling = DEFAULTS | wishes
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
         known = getattr(network.config, "num_classes", None) or len(metadata.classes)
         if not known == len(metadata.classes) == len(self.lengths) or not self.lengths[:, 1:].any(1).all():
@@ -167,7 +175,8 @@ class SketchModel:
         steps, sampler, schedule, guidance  None: those of `SketchModel.sampling`.
         schedule    a name from SCHEDULES, "shortcut" (the steps placed by the model's recognizability curve),
                     a `Shortcut` (as many steps as it takes), or a stride policy of your own.
-        guidance    classifier-free guidance scale; 1 is none, and half the work.
+        guidance    classifier-free guidance scale; 1 is none. `SketchModel.guided` costs one call a step, any
+                    other scale two where guidance acts.
         detail      points a sketch; None draws them from what people use for the class.
         on_step     hears of every step of every batch of `batch_size` sketches.
         """
@@ -249,7 +258,7 @@ class SketchModel:
         if points is not None:
             level = float(alpha_bar(torch.tensor([start])))
             x = level**0.5 * points.to(x) + (1 - level) ** 0.5 * x
-        denoise = bind(self.network, told.to(device), alpha_bar, guidance=guidance, interval=GUIDED)
+        denoise = self.bound(told, guidance)
         if around is not None:
             denoise = around(denoise)
 
@@ -263,6 +272,16 @@ class SketchModel:
         else:
             found = SAMPLERS[sampler](denoise, x, alpha_bar, stride, **options)
         return Prediction(found.points.cpu(), found.pen.cpu(), found.calls)
+
+    def bound(self, told: Condition, guidance: float) -> Denoise:
+        """The denoiser of what each sketch is told, at a guidance scale.
+
+        A network with guidance in it says c' = n + G (c - n) for c, where n is what it says without a class:
+        n + g (c - n) = n + g / G (c' - n).
+        """
+        alpha_bar = ALPHA_BARS[self.network.config.schedule]
+        scale = guidance / self.guided
+        return bind(self.network, told.to(self.device), alpha_bar, guidance=scale, interval=GUIDED)
 
     def settled(
         self,

@@ -117,7 +117,7 @@ def test_guidance_alone_is_the_guided_teacher_at_any_time(data, teacher):
     seen = guided(x, t, torch.arange(4))
     assert torch.allclose(clean("v", points, x, alpha_bar_cosine(t)), seen.points, atol=1e-5)
     assert torch.allclose(pen, seen.pen.softmax(-1), atol=1e-5)
-    assert made.metadata()["sampling"] == {"guidance": 1.0}
+    assert made.metadata()["sampling"] == {"guidance": 2.5, "guided": 2.5}
 
 
 def test_what_is_known_leads_the_teacher(data, teacher):
@@ -158,7 +158,8 @@ def test_a_student_begins_as_its_teacher_comes_nearer_and_says_how_it_is_drawn(d
     made = train(c, Distiller, on_step=lambda run, report: losses.append(far(run)))
     assert np.mean(losses[-10:]) < 0.6 * losses[0]
     found = read_metadata(tmp_path / "weights.safetensors")
-    assert found.sampling == {"sampler": "ddim", "schedule": "uniform", "steps": 2, "guidance": 1.0}
+    own = {"sampler": "ddim", "schedule": "uniform", "steps": 2, "guidance": 3.0, "guided": 3.0}
+    assert found.sampling == own
     assert found.trained_on.endswith("; distilled from weights.safetensors")
     words = shlex.split(found.command)
     assert words[:5] == ["python", "-m", "sketch_core", "train", "distil"]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from sketch_core.denoisers import NETWORKS
 from sketch_core.hub import find_weights
-from sketch_core.knitter import DEFAULTS, SketchModel, load, preview, sketch_generator
+from sketch_core.knitter import DEFAULTS, GUIDED, SketchModel, load, preview, sketch_generator
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.pen import decode_pen
 from sketch_core.samplers import SAMPLERS, looks
@@ -143,7 +144,7 @@ def test_samplers_schedules_and_guidance_are_heard(model):
         return model.sample("cactus", seed=1, **{"steps": 4} | options).points
 
     plain = points()
-    assert torch.equal(plain, points(sampler="ddpm", schedule="uniform", guidance=1.7))
+    assert torch.equal(plain, points(sampler="ddpm", schedule="uniform", guidance=2.1))
     others = [{"sampler": name} for name in SAMPLERS if name != "ddpm"]
     others += [{"schedule": "quadratic"}, {"schedule": "logsnr"}, {"guidance": 1.0}, {"steps": 5}]
     drawn = [points(**other) for other in others]
@@ -350,8 +351,37 @@ def test_a_model_draws_as_its_file_asks_unless_told_otherwise(model):
     assert asks.draw("cat", seed=4) == model.draw("cat", seed=4, **own)
     assert asks.draw("cat", steps=2) == model.draw("cat", **own | {"steps": 2})
     assert model.draw("cat", seed=4) == model.draw("cat", seed=4, **DEFAULTS)
+    with pytest.raises(ValueError, match="tiny says that it is guided by 0, wanted a number above 0"):
+        SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={"guided": 0}))
     with pytest.raises(ValueError, match="tiny asks for churn in sampling, which this release does not"):
         SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={"churn": 1}))
+
+
+def test_guidance_that_is_in_the_network_costs_nothing_and_can_be_taken_out():
+    """A network whose conditional branch is another one's, guided by 2.5."""
+    plain = tiny_transformer()
+
+    class Guided(type(plain)):
+        def forward(self, x, t, label, length, known=None):
+            told, pen = super().forward(x, t, label, length, known)
+            free, _ = super().forward(x, t, torch.full_like(label, 3), length, known)
+            inside = ((t >= GUIDED[0]) & (t <= GUIDED[1]))[:, None, None]
+            return torch.where(inside, free + 2.5 * (told - free), told), pen
+
+    network = Guided(plain.config).eval()
+    network.load_state_dict(plain.state_dict())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, Guided, NETWORKS[type(plain)])
+        asks = {"guidance": 2.5, "guided": 2.5}
+        distilled = SketchModel("d", network, dataclasses.replace(METADATA, sampling=asks))
+        teacher = SketchModel("t", plain, METADATA)
+        options = {"count": 3, "steps": 6, "sampler": "ddim"}
+        for guidance in (1.0, 2.5, 4.0):
+            ours = distilled.sample("cat", guidance=guidance, **options)
+            theirs = teacher.sample("cat", guidance=guidance, **options)
+            assert torch.allclose(ours.points, theirs.points, atol=1e-4)
+        assert distilled.sample("cat", **options).calls == (6, 6, 6)
+        assert distilled.sample("cat", guidance=1.0, **options).calls == (10, 10, 10)
 
 
 # ---- loading --------------------------------------------------------------------------------------

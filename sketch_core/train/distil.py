@@ -10,8 +10,8 @@ With `--student-steps 0` the guidance alone is distilled, at all times: the stud
 teacher does, by any sampler in any number of steps, for half the calls.
 
 Its pens are the teacher's, as those of the teacher's last step say. The weight file says how the student
-wants to be sampled, and `SketchModel` keeps to it unless told otherwise. Without a class it is the teacher
-without a class, so that guiding it once more, from 1 up or down, moves the guidance it has.
+wants to be sampled, and `SketchModel` keeps to it unless told otherwise. Without a class the student is the
+teacher without a class: from the two, any other guidance can be had for a second call (`SketchModel.bound`).
 
 Limits: a student of some steps knows its own times alone. With more steps or another sampler it draws, but
 not better; it draws by DDIM, so that a seed's first noise decides everything.
@@ -130,7 +130,7 @@ class Distiller(Trainer):
     def metadata(self) -> dict:
         found, c = super().metadata(), self.config
         found["trained_on"] += f"; distilled from {Path(c.teacher).name}"
-        sampling = {"guidance": 1.0}
+        sampling = {"guidance": c.guidance, "guided": c.guidance}
         if c.student_steps:
             sampling |= {"sampler": "ddim", "schedule": "uniform", "steps": c.student_steps}
         return found | {"sampling": sampling}
