@@ -15,7 +15,7 @@ from .measuring import DENSITY_K, K, Measured, Real
 
 SETS = ("precision", "recall", "density", "coverage", "fid", "kid")  # figures of two sets
 MEANS = ("strokes", "ink", "points")  # figures of a drawing
-COSTS = ("calls", "shortcut_calls", "seconds_a_sketch")  # of a sketch; known where somebody counted
+COSTS = ("calls", "shortcut_calls", "seconds_a_sketch", "cpu_seconds_a_sketch")  # known where counted
 GEOMETRY_PICTURE = 28  # pixels a side of the pictures that the Geometry Score takes as rows
 
 
