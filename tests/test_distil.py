@@ -21,6 +21,7 @@ from sketch_core.train.config import TrainConfig
 from sketch_core.train.distil import DistilConfig, Distiller
 from sketch_core.train.loop import train
 from sketch_core.train.losses import masked_losses
+from sketch_core.weight_file import load_file, write_weights
 
 STUDENT = 4  # steps
 
@@ -118,6 +119,18 @@ def test_guidance_alone_is_the_guided_teacher_at_any_time(data, teacher):
     assert torch.allclose(clean("v", points, x, alpha_bar_cosine(t)), seen.points, atol=1e-5)
     assert torch.allclose(pen, seen.pen.softmax(-1), atol=1e-5)
     assert made.metadata()["sampling"] == {"guidance": 2.5, "guided": 2.5}
+
+
+def test_a_teacher_with_guidance_in_it_is_guided_no_more(data, teacher, tmp_path):
+    stored = load_file(teacher)
+    facts = {name: getattr(stored.metadata, name) for name in ("scale", "classes", "lengths")}
+    facts["sampling"] = {"guidance": 2.5, "guided": 2.5}
+    write_weights(tmp_path / "guided.safetensors", stored.model, facts)
+    again = distiller(data, tmp_path / "guided.safetensors", student_steps=0, guidance=2.5)
+    plain = distiller(data, teacher, student_steps=0, guidance=1.0)
+    x, t = torch.randn(2, 16, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0.3, 0.6])
+    told = Condition(torch.tensor([0, 1]), torch.tensor([16, 16]))
+    assert torch.equal(again.teach(x, t, told)[0], plain.teach(x, t, told)[0])
 
 
 def test_what_is_known_leads_the_teacher(data, teacher):

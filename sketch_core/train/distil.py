@@ -60,7 +60,10 @@ class DistilConfig(TrainConfig):
 
 
 class Distiller(Trainer):
-    """A trainer whose targets are where a teacher would go."""
+    """A trainer whose targets are where a teacher would go.
+
+    guidance  beyond what the teacher has in it, as in `SketchModel.bound`.
+    """
 
     config: DistilConfig
 
@@ -77,6 +80,7 @@ class Distiller(Trainer):
                 f"{path.name} knows other classes than {self.config.data}. "
                 f"Give the folder that it was trained on."
             )
+        self.guidance = self.config.guidance / teacher.metadata.sampling.get("guided", 1.0)
         self.teacher: nn.Module = teacher.model.to(self.config.device)
         self.guide = torch.compile(self.teacher, dynamic=True) if self.config.compile else self.teacher
 
@@ -117,13 +121,13 @@ class Distiller(Trainer):
         """What the guided teacher says of x (B, N, 2) at t (B,): its prediction (B, N, 2), pen logits."""
         null = self.network.config.num_classes
         guided = (t >= GUIDED[0]) & (t <= GUIDED[1]) & (told.label != null)
-        which = guided.nonzero()[:, 0] if self.config.guidance != 1 else guided.nonzero()[:0, 0]
+        which = guided.nonzero()[:, 0] if self.guidance != 1 else guided.nonzero()[:0, 0]
         with self.autocast():
             points, pen = self.run(self.guide, x, t.to(x), told)
             if len(which):
                 free = told.rows(which).without_class(null)
                 free, _ = self.run(self.guide, x[which], t[which].to(x), free)
-                free = free.float() + self.config.guidance * (points[which].float() - free.float())
+                free = free.float() + self.guidance * (points[which].float() - free.float())
                 points = points.float().index_put((which,), free)
         return points.float(), pen.float()
 
