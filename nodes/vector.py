@@ -46,6 +46,14 @@ class LoadSVG(io.ComfyNode):
                 io.SVG.Input(
                     "svg", optional=True, tooltip="SVG from another node, read instead of the file."
                 ),
+                io.String.Input(
+                    "text",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    placeholder="<svg ...>, pasted",
+                    tooltip="SVG as text, as drawing programs copy it; read instead of the file.",
+                ),
             ],
             outputs=[SketchWire.Output(display_name="sketch", tooltip="One drawing for each SVG.")],
         )
@@ -57,16 +65,20 @@ class LoadSVG(io.ComfyNode):
         return host.check_file(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, class_name: str = "", simplify: float = 0.0, svg=None) -> str:
+    def fingerprint_inputs(
+        cls, file: str, class_name: str = "", simplify: float = 0.0, svg=None, text: str = ""
+    ) -> str:
         return "" if file == NO_FILE else host.file_state(file)
 
     @classmethod
-    def execute(cls, file: str, class_name: str, simplify: float, svg=None) -> io.NodeOutput:
+    def execute(cls, file: str, class_name: str, simplify: float, svg=None, text: str = "") -> io.NodeOutput:
         from ..sketch_core.strokes import simplify as simplified
         from ..sketch_core.svg import read_svg
 
         if svg is not None:
             sources = {f"SVG {i}": item.getvalue() for i, item in enumerate(svg.data)}
+        elif text.strip():
+            sources = {"text": text.strip().encode("utf-8")}
         elif file == NO_FILE:
             raise ValueError("there is no SVG to read. Put a file into the input folder and press R.")
         else:

@@ -45,6 +45,7 @@ from .strokes import (
 )
 
 STRENGTH = 0.5  # as rough as it looks
+GUIDANCE = 3.0  # of rough drawings, unless the model wants none: the class has to say what the lines do not
 FOLLOW = ("strokes", "picture")
 
 CLEAN = 4.0  # units of 255 that a point of a clean drawing lies off the line between its neighbours ...
@@ -152,6 +153,7 @@ def sample_guided(
     The other options are those of `rectify`. At strength 0 nothing is drawn: these are the user's points.
     `on_step` hears of the redrawings by which drawings are named, too.
     """
+    guidance = sampling_of(model)["guidance"] if guidance is None else guidance
     steps, sampler, schedule, guidance = model.settled(steps, sampler, schedule, guidance)
     model.check(count, start, seed, sampler, guidance, detail, batch_size)
     stride = model.placement(schedule, steps)
@@ -181,6 +183,12 @@ def sample_guided(
         framed = zip(own, parts, found, strict=True)
         frames = [_middle_frame(model, sketch, part, *one) for sketch, part, one in framed]
     return _latent(model, found, frames, list(map(model.name_of, labels)), seed, indices)
+
+
+def sampling_of(model: SketchModel) -> dict:
+    """How drawings are rectified unless told otherwise: the model's own settings, with more guidance."""
+    own = model.sampling
+    return own if own["guidance"] == 1 else own | {"guidance": max(own["guidance"], GUIDANCE)}
 
 
 def roughness(sketch: Sketch) -> float:

@@ -125,7 +125,8 @@ def rectify(args: argparse.Namespace, line: Any) -> None:
         guide = rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
         return rectifier.LOOKS * len(rectifier.hard_to_name(model, guide))
 
-    _redraw(args, line, rectifier.rectify, options, read(args, line), before)
+    own = {"before": before, "sampling_of": rectifier.sampling_of}
+    _redraw(args, line, rectifier.rectify, options, read(args, line), **own)
 
 
 def complete(args: argparse.Namespace, line: Any) -> None:
@@ -202,11 +203,14 @@ def _redraw(
     run: Callable,
     options: dict[str, Any],
     sources: list,
+    *,
     before: Callable[[Any, Sequence], int] = lambda model, sources: 0,
+    sampling_of: Callable[[Any], dict[str, Any]] = lambda model: model.sampling,
 ) -> None:
     """`count` drawings of each source by a verb of redraw.py or rectifier.py, written.
 
-    before  how many more are drawn on the way to them.
+    before       how many more are drawn on the way to them.
+    sampling_of  a model's settings unless told otherwise.
     """
     from . import knitter
 
@@ -217,7 +221,7 @@ def _redraw(
         )
     model = knitter.load(args.model)
     given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance")}
-    settings = model.sampling | {key: value for key, value in given.items() if value is not None}
+    settings = sampling_of(model) | {key: value for key, value in given.items() if value is not None}
     made = {"count": args.count, "start": args.start, "seed": args.seed}
     several = len(sources) > 1
     wanted = [(i, k) for i in range(len(sources)) for k in range(args.start, args.start + args.count)]

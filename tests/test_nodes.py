@@ -51,7 +51,7 @@ INPUTS = {
     "SK_Select": ["sketch", "more", "pick", "repeat"],
     "SK_Save": ["sketch", "filename_prefix"],
     "SK_Load": ["file", "start", "count"],
-    "SK_LoadSVG": ["file", "class_name", "simplify", "svg"],
+    "SK_LoadSVG": ["file", "class_name", "simplify", "svg", "text"],
     "SK_ImageToSketch": [
         *("image", "mask", "threshold", "polarity", "tolerance", "min_length", "bridge", "class_name"),
     ],

@@ -54,6 +54,13 @@ def test_class_and_simplify(pack):
     np.testing.assert_allclose(stroke, [[1, 2], [3, 4], [7, 4]])
 
 
+def test_pasted_text_goes_before_the_file(pack):
+    (sketch,) = pack.run("SK_LoadSVG", file=put(pack, "a.svg", svg(LINES * 2)), text=f"  {svg()}\n")
+    assert len(sketch.strokes) == 1
+    with pytest.raises(ValueError, match="^text: "):
+        pack.run("SK_LoadSVG", file="none", text="a cat")
+
+
 def test_the_wire_goes_before_the_file(pack):
     value = SimpleNamespace(data=[io.BytesIO(svg().encode()), io.BytesIO(svg(LINES * 2).encode())])
     sketches = pack.run("SK_LoadSVG", file="none", svg=value)

@@ -161,6 +161,16 @@ def test_it_stops_when_a_listener_raises(model):
             rectify(model, source, on_step=cancel, **FEW)
 
 
+def test_the_class_is_followed_closely_unless_the_model_wants_no_guidance(model):
+    source, seen = displaced(wave(12), 0.05), []
+    for asked, wanted in (({}, rectifier.GUIDANCE), ({"guidance": 4.0}, 4.0), ({"guidance": 1.0}, 1.0)):
+        own = SketchModel("tiny", model.network, replace(METADATA, sampling={"steps": 4, **asked}))
+        assert rectifier.sampling_of(own)["guidance"] == wanted
+        seen.append(rectify(own, source))
+        assert seen[-1] == rectify(own, source, guidance=wanted, steps=4)
+    assert seen[0] != seen[1] != seen[2]
+
+
 # ---- only the picture ------------------------------------------------------------------------------
 
 
