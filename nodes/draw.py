@@ -245,19 +245,19 @@ class SketchSampler(io.ComfyNode):
 
 def guided_drawings(sketch_model, guide, count: int) -> int:
     """How many drawings are made of a guide, those from which others are named with them."""
-    from ..sketch_core import rectifier
+    from ..sketch_core import naming, rectifier
 
     if len(guide.sketches) * count > MAX_GUIDED:
         raise ValueError(
             f"{len(guide.sketches)} drawings, {count} of each, are more than {MAX_GUIDED}. "
             f"Lower count, or select fewer drawings."
         )
-    return len(guide.sketches) * count + rectifier.LOOKS * len(rectifier.hard_to_name(sketch_model, guide))
+    return len(guide.sketches) * count + naming.LOOKS * len(rectifier.hard_to_name(sketch_model, guide))
 
 
 def taken_for(sketch_model, sources: Sequence, labels: Sequence[str | None]) -> str:
     """What drawings without a class of the model's were taken for, for a person; '' where all have one."""
-    from ..sketch_core.redraw import has_class
+    from ..sketch_core.naming import has_class
 
     if all(has_class(sketch_model, source) for source in sources):
         return ""

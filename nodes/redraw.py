@@ -392,7 +392,7 @@ class Run:
 
     def of(self, node: type, verb: str, model: LoadedModel, sketch, options: dict[str, Any]) -> io.NodeOutput:
         """Runs a verb of sketch_core.redraw on a batch, with progress, preview and cancel."""
-        from ..sketch_core import redraw
+        from ..sketch_core import naming, redraw
 
         sketches, sketch_model, count = Sketches.of(sketch), model.sketch_model, self.count
         if len(sketches) * count > MAX_DRAWINGS:
@@ -402,6 +402,11 @@ class Run:
             )
         name = named(self.class_name, self.other_class)
         settings = {name: getattr(self, name) for name in ("steps", "sampler", "schedule", "guidance")}
+        total = len(sketches) * count
+        if (
+            verb == "complete" or options.get("lost") is not None
+        ):  # then those without a name are mended first
+            total += naming.LOOKS * len(naming.unnamed(sketch_model, sketches, name))
         with host.running(model, total=TICKS) as tick:
             made = getattr(redraw, verb)(
                 sketch_model,
@@ -410,7 +415,7 @@ class Run:
                 count=count,
                 start=self.start,
                 seed=self.seed,
-                on_step=follow(tick, sketch_model, None, len(sketches) * count, preview=self.preview),
+                on_step=follow(tick, sketch_model, None, total, preview=self.preview),
                 **options,
                 **settings,
             )
@@ -435,7 +440,7 @@ def say_guess(node: type, sketch_model, sources: Sketches, made: list) -> None:
 
 def named(class_name: str, other_class: str) -> str | None:
     """`class_name` of the library's verbs."""
-    from ..sketch_core.redraw import ANY_CLASS as ANY
+    from ..sketch_core.naming import ANY_CLASS as ANY
 
     if other_class.strip():
         return other_class.strip()

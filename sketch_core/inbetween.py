@@ -20,9 +20,9 @@ from torch import Tensor
 from .denoisers import Condition, Denoise, Prediction
 from .given import Given, bring, size_of_whole, with_rows
 from .knitter import BATCH, Emerging, SketchModel
+from .naming import classes_of
 from .pen import lift_probability
 from .recognizer import Recognizer
-from .redraw import classes_of
 from .samplers import OnStep, Step, sample_ddim
 from .schedules import ALPHA_BARS, AlphaBar, checked_steps, uniform
 from .strokes import Sketch, stroke3_to_sketch

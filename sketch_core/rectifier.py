@@ -5,9 +5,6 @@ the way is brought towards the user's own places (`guidance.anchored`): the best
 model knows of how things are drawn and a hand that was off by so much at every point. How much that is, is
 estimated from the drawing: a shaky line zigzags.
 
-A rough drawing is hard to name, and under a wrong name it is drawn wrong. So where nobody says what it
-shows, it is first redrawn a few times without a class, and what comes out is named.
-
 Limits: one class a drawing; the number and order of points are the user's, unless only the picture is
 followed; a drawing is taken to be equally rough everywhere.
 """
@@ -27,11 +24,12 @@ from .denoisers import Condition, Denoise
 from .given import EPSILON, SIDE, Given, bring, size_of_whole
 from .guidance import Anchors, Likeness, anchored, guided
 from .knitter import BATCH, Emerging, SketchModel, sketch_generator
+from .naming import ANY_CLASS, LOOKS, classes_of, unnamed
 from .pen import decode_pen
 from .perceptual import Perceptual, sketch_perceptual
 from .raster import rasterize
-from .recognizer import BY, Recognizer, load_recognizer
-from .redraw import ANY_CLASS, SURE, classes_of, has_class, shared_classes
+from .recognizer import Recognizer, load_recognizer
+from .redraw import SURE
 from .schedules import ALPHA_BARS, AlphaBar, Stride
 from .strokes import (
     Frame,
@@ -54,8 +52,6 @@ LEAST = 0.005  # of the longer side: no drawing is taken to be better than that
 BELIEF = 4.0  # nats for the user's own lifts of the pen, at strength 1/2
 
 PLAIN = 0.01  # roughness up to which a drawing is named as it is
-LOOKS = 4  # redrawings without a class from which a rougher one is named
-DOUBT = 1e-3  # added to every score: no single look rules a class out
 
 PICTURE = 48  # pixels a side of the pictures that are compared where only the picture is followed ...
 LINE = 1.5  # ... and the width of their lines; larger pictures cost more and were no better
@@ -163,7 +159,7 @@ def sample_guided(
         found = [_as_it_is(model, sketch) for sketch in own]
         frames = [_frame(sketch) for sketch in own]
         return _latent(model, found, frames, [sketch.label for sketch in own], seed, indices)
-    labels = classes_for(model, guide, recognizer, batch_size=batch_size, on_step=on_step)
+    labels = _classes(model, guide, recognizer, batch_size=batch_size, on_step=on_step)
     labels = [label for label in labels for _ in range(count)]
     generators = [sketch_generator(seed, index) for index in indices]
     options = {"stride": stride, "batch_size": batch_size}
@@ -207,58 +203,26 @@ def roughness(sketch: Sketch) -> float:
     return PER_BEND * max(0.0, float(np.median(bends)) - CLEAN) / SIDE if bends else 0.0
 
 
-# ---- what rough drawings show ----------------------------------------------------------------------
-
-
-def classes_for(
-    model: SketchModel, guide: Guide, recognizer: Recognizer | None = None, **options
-) -> list[int]:
-    """The label of each sketch of a guide; it hangs on the sketch alone, not on how it is drawn then.
-
-    options  batch_size and on_step, of the redrawings.
-    """
-    sure = range(len(guide.sketches)) if guide.class_name is not None else known_to(model, guide)
-    named = classes_of(model, [guide.sketches[i] for i in sure], guide.class_name)
-    labels = dict(zip(sure, named, strict=True))
-    looks = {i: [one] for i, one in enumerate(guide.sketches) if i not in labels}
-    hard = hard_to_name(model, guide)
-    if hard:
-        rough = [guide.sketches[i] for i in hard]
-        redrawn = rectify(model, rough, class_name=ANY_CLASS, count=LOOKS, guidance=1.0, **options)
-        looks |= {i: redrawn[k * LOOKS : (k + 1) * LOOKS] for k, i in enumerate(hard)}
-    if looks:
-        asked = (recognizer,) if recognizer is not None else _embedded_recognizers(guide.follow)
-        labels |= {i: _likeliest(model, sketches, asked) for i, sketches in looks.items()}
-    return [labels[i] for i in range(len(guide.sketches))]
-
-
-def known_to(model: SketchModel, guide: Guide) -> list[int]:
-    """Which sketches of a guide have a label that the model knows."""
-    return [i for i, sketch in enumerate(guide.sketches) if has_class(model, sketch)]
-
-
 def hard_to_name(model: SketchModel, guide: Guide) -> list[int]:
     """Which sketches of a guide are redrawn, LOOKS times, before they are named."""
-    if guide.class_name is not None or guide.follow == "picture" or guide.strength == 0:
+    if guide.follow == "picture" or guide.strength == 0:
         return []
-    known = known_to(model, guide)
-    return [i for i, one in enumerate(guide.sketches) if i not in known and roughness(one) > PLAIN]
+    unknown = unnamed(model, guide.sketches, guide.class_name)
+    return [i for i in unknown if roughness(guide.sketches[i]) > PLAIN]
 
 
-def _likeliest(model: SketchModel, looks: Sequence[Sketch], recognizers: Sequence[Recognizer]) -> int:
-    """The model's class that several looks at one thing show: the product of all scores."""
-    found = np.zeros(len(model.classes))
-    for recognizer in recognizers:
-        labels, columns = shared_classes(model, recognizer)
-        scores = np.full(len(found), -np.inf)
-        scores[labels] = np.log(recognizer.scores(looks)[:, columns] + DOUBT).sum(0)
-        found += scores
-    return int(found.argmax())
+def _classes(model: SketchModel, guide: Guide, recognizer: Recognizer | None, **run) -> list[int]:
+    """The label of each sketch of a guide; it hangs on the sketch alone, not on how it is drawn then."""
 
+    def redrawn(which: list[int]) -> list[Sketch]:
+        rough = [guide.sketches[i] for i in which]
+        return rectify(model, rough, class_name=ANY_CLASS, count=LOOKS, guidance=1.0, **run)
 
-@functools.cache
-def _embedded_recognizers(follow: str) -> tuple[Recognizer, ...]:
-    return tuple(map(load_recognizer, BY["both" if follow == "strokes" else "pictures"]))
+    if guide.follow == "picture" and recognizer is None and unnamed(model, guide.sketches, guide.class_name):
+        recognizer = _embedded_recognizer()  # strokes that mean nothing are no help
+    hard = hard_to_name(model, guide)
+    options = {"mend": redrawn, "damaged": hard.__contains__}
+    return classes_of(model, guide.sketches, guide.class_name, recognizer, **options)
 
 
 # ---- the walk --------------------------------------------------------------------------------------
@@ -319,7 +283,12 @@ def _to_pictures(sources: Sequence[Sketch], scale: float) -> Around:
 @functools.lru_cache(maxsize=1)
 def _embedded_eye() -> Perceptual:
     with torch.inference_mode(False):  # a host may be in it, and weights of it cannot be kept for backward
-        return sketch_perceptual(load_recognizer().network.requires_grad_(False))
+        return sketch_perceptual(_embedded_recognizer().network.requires_grad_(False))
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded_recognizer() -> Recognizer:
+    return load_recognizer()
 
 
 # ---- what was drawn, on the user's canvas ----------------------------------------------------------

@@ -26,12 +26,12 @@ from .denoisers import Condition, Denoise, Prediction, takes_known
 from .given import Given, bring, put_back, size_of_part, size_of_whole, without_between
 from .knitter import BATCH, Emerging, SketchModel, sketch_generator
 from .models.stroke_transformer import Known
+from .naming import ANY_CLASS, LOOKS, classes_of
 from .pen import lift_probability
-from .recognizer import Recognizer, load_recognizer
+from .recognizer import Recognizer
 from .schedules import ALPHA_BARS, Stride
 from .strokes import PenState, Sketch
 
-ANY_CLASS = "any"  # as a class name: whatever the model likes
 ROOM = 0.9  # of the model's points that a given drawing may take: in training no more were known
 SURE = 30.0  # logit of a pen state that is known
 BELIEF = 2.0  # nats for the user's own pen state at a signal-to-noise ratio of 1
@@ -62,7 +62,11 @@ def complete(
     """
     model.check(count, start, seed, detail=detail)
     sources = _sources(sketch)
-    labels = classes_of(model, sources, class_name, recognizer)
+
+    def mend(which: list[int]) -> list[Sketch]:
+        return complete(model, [sources[i] for i in which], share=share, **_to_name(sampling))
+
+    labels = classes_of(model, sources, class_name, recognizer, mend=mend)
     given = [bring(source, size_of_part(source, share), int(ROOM * model.longest)) for source in sources]
     starts = []
     for label, part in zip(labels, given, strict=True):
@@ -117,16 +121,24 @@ def heal(
     sources = _sources(sketch)
     if lost is None and strength == 0:
         return [source for source in sources for _ in range(count)]
-    labels = classes_of(model, sources, class_name, recognizer)
+    masks = None if lost is None else [lost] if isinstance(sketch, Sketch) else list(lost)
+    if masks is not None and len(masks) != len(sources):
+        raise ValueError(
+            f"lost has masks for {len(masks)} sketches, wanted them for {len(sources)}. "
+            f"Give a list of masks for each sketch."
+        )
+
+    def mend(which: list[int]) -> list[Sketch]:
+        some = [masks[i] for i in which]
+        return heal(model, [sources[i] for i in which], lost=some, **_to_name(sampling))
+
+    def damaged(i: int) -> bool:
+        return masks is not None and any(np.any(mask) for mask in masks[i])
+
+    labels = classes_of(model, sources, class_name, recognizer, mend=mend, damaged=damaged)
     options = {"count": count, "start": start, "seed": seed, **sampling}
     healed = [source for source in sources for _ in range(count)]
-    if lost is not None:
-        masks = [lost] if isinstance(sketch, Sketch) else list(lost)
-        if len(masks) != len(sources):
-            raise ValueError(
-                f"lost has masks for {len(masks)} sketches, wanted them for {len(sources)}. "
-                f"Give a list of masks for each sketch."
-            )
+    if masks is not None:
         given = [
             bring(source, size_of_whole(source), model.longest, lost=mask)
             for source, mask in zip(sources, masks, strict=True)
@@ -381,51 +393,10 @@ def longer(model: SketchModel, label: int, given: int, generator: torch.Generato
     return int(np.searchsorted(np.cumsum(tail) / tail.sum(), at, side="right"))
 
 
-def classes_of(
-    model: SketchModel,
-    sketches: Sequence[Sketch],
-    class_name: str | None,
-    recognizer: Recognizer | None = None,
-) -> list[int]:
-    """The label of each sketch: the given class, or its own, or else the recognizer's guess."""
-    if class_name is not None:
-        return [model.label(None if class_name == ANY_CLASS else class_name)] * len(sketches)
-    unknown = [sketch for sketch in sketches if not has_class(model, sketch)]
-    guesses = iter(guessed(model, unknown, recognizer) if unknown else ())
-    return [model.label(sketch.label) if has_class(model, sketch) else next(guesses) for sketch in sketches]
-
-
-def has_class(model: SketchModel, sketch: Sketch) -> bool:
-    """Whether a sketch is labelled with a class that the model knows; else the recognizer has to guess."""
-    if sketch.label is None:
-        return False
-    return sketch.label.strip().replace("_", " ").lower() in {name.lower() for name in model.classes}
-
-
-def guessed(
-    model: SketchModel, sketches: Sequence[Sketch], recognizer: Recognizer | None = None
-) -> list[int]:
-    """The labels that the recognizer finds likeliest among the classes that the model draws."""
-    recognizer = recognizer or _embedded_recognizer()
-    labels, columns = shared_classes(model, recognizer)
-    return [labels[k] for k in recognizer.scores(sketches)[:, columns].argmax(1)]
-
-
-def shared_classes(model: SketchModel, recognizer: Recognizer) -> tuple[list[int], list[int]]:
-    """The labels of the model's classes that the recognizer knows, and their columns in its scores."""
-    places = {name: i for i, name in enumerate(recognizer.classes)}
-    labels = [i for i, name in enumerate(model.classes) if name in places]
-    if not labels:
-        raise ValueError(
-            f"the recognizer knows none of the classes of {model.name}, so it cannot guess what is drawn. "
-            f"Give class_name."
-        )
-    return labels, [places[model.classes[i]] for i in labels]
-
-
-@functools.lru_cache(maxsize=1)
-def _embedded_recognizer() -> Recognizer:
-    return load_recognizer()
+def _to_name(sampling: dict) -> dict:
+    """Options of the drawings by which another is named: they hang on that one alone."""
+    kept = {name: sampling[name] for name in ("batch_size", "on_step") if name in sampling}
+    return {"class_name": ANY_CLASS, "count": LOOKS, "guidance": 1.0, **kept}
 
 
 def _sources(sketch: Sketch | Sequence[Sketch]) -> list[Sketch]:

@@ -117,13 +117,13 @@ def _add_common(parser: argparse.ArgumentParser, line: Any) -> None:
 
 
 def rectify(args: argparse.Namespace, line: Any) -> None:
-    from . import rectifier
+    from . import naming, rectifier
 
     options = {"strength": args.strength, "follow": args.follow}
 
     def before(model: Any, sources: Sequence) -> int:
         guide = rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
-        return rectifier.LOOKS * len(rectifier.hard_to_name(model, guide))
+        return naming.LOOKS * len(rectifier.hard_to_name(model, guide))
 
     own = {"before": before, "sampling_of": rectifier.sampling_of}
     _redraw(args, line, rectifier.rectify, options, read(args, line), **own)
@@ -133,7 +133,7 @@ def complete(args: argparse.Namespace, line: Any) -> None:
     from . import redraw
 
     options = {"share": args.share, "detail": args.detail}
-    _redraw(args, line, redraw.complete, options, read(args, line))
+    _redraw(args, line, redraw.complete, options, read(args, line), before=_mended_to_name(args))
 
 
 def vary(args: argparse.Namespace, line: Any) -> None:
@@ -171,7 +171,15 @@ def heal(args: argparse.Namespace, line: Any) -> None:
         where = "under the mask" if args.erase else "lost: no ends of lines face each other across a gap"
         raise ValueError(f"{args.source} has nothing {where}. Give a wider --gap, --erase, or --strength.")
     options = {"lost": [masks for _, masks in marked], "strength": args.strength}
-    _redraw(args, line, redraw.heal, options, [sketch for sketch, _ in marked])
+    sources = [sketch for sketch, _ in marked]
+    _redraw(args, line, redraw.heal, options, sources, before=_mended_to_name(args))
+
+
+def _mended_to_name(args: argparse.Namespace) -> Callable[[Any, Sequence], int]:
+    """How many drawings are mended first, because nobody says what they show."""
+    from . import naming
+
+    return lambda model, sources: naming.LOOKS * len(naming.unnamed(model, sources, args.class_name))
 
 
 def picture(path: Path):
@@ -286,7 +294,7 @@ def _write(
     looks  steps that will be heard of a drawing, if that is known;  more  drawings made on the way.
     """
     from .data import write_ndjson
-    from .redraw import has_class
+    from .naming import has_class
 
     files = [f"{line.file_stem(args.source.stem)}-{name}.svg" for name in names]
     files += ["sheet.png", "sketches.ndjson"]

@@ -49,6 +49,7 @@ ORDER: dict[tuple[str, ...], set[str]] = {
     ("hub",): set(),
     ("recognizer",): set(),
     ("knitter",): set(),
+    ("naming",): set(),
     ("given",): set(),
     ("lost",): set(),
     ("redraw",): set(),

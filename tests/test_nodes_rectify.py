@@ -20,9 +20,9 @@ ROUGH = [np.random.default_rng(0).uniform(10, 380, (9, 2)), [[20, 20], [400, 310
 
 @pytest.fixture(autouse=True)
 def recognizers(pack, monkeypatch, guess):  # noqa: F811
-    redraw, rectifier = pack.part("sketch_core.redraw"), pack.part("sketch_core.rectifier")
-    recognizer = redraw._embedded_recognizer()
-    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda follow: (recognizer,))
+    rectifier = pack.part("sketch_core.rectifier")
+    rectifier._embedded_eye()  # of the real one
+    monkeypatch.setattr(rectifier, "_embedded_recognizer", lambda: guess)
 
 
 def rough(pack, label="cat"):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sketch_core
-from sketch_core import rectifier
+from sketch_core import naming, rectifier
 from sketch_core.denoisers import Condition
 from sketch_core.given import bring, size_of_whole
 from sketch_core.knitter import SketchModel, sketch_generator
@@ -234,9 +234,10 @@ def test_a_rough_drawing_is_named_by_redrawings_and_a_plain_one_by_itself(model)
     recognizer = Looking()
     drawn = rectify(model, [plain, polygon(), rough], recognizer=recognizer, **FEW)
     assert [one.label for one in drawn] == ["cactus", "cat", "cactus"]
-    assert recognizer.seen[0] == [plain]
-    assert len(recognizer.seen[1]) == rectifier.LOOKS
-    assert rough not in recognizer.seen[1]
+    ((seen, *redrawn),) = recognizer.seen
+    assert seen == plain
+    assert len(redrawn) == naming.LOOKS
+    assert rough not in redrawn
     named = rectify(model, rough, class_name="cactus", **FEW)
     assert named == drawn[2:]
 
@@ -262,11 +263,12 @@ def test_several_looks_and_recognizers_count_together(model, monkeypatch):
         Sure(("cat", "cactus"), [[0.9, 0.1], [0.3, 0.7]]),  # 0.27 against 0.07
         Sure(("dog", "cactus", "cat"), [[0, 0.8, 0.2], [0.1, 0.6, 0.3]]),  # 0.06 against 0.48
     )
-    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda follow: both)
-    monkeypatch.setattr(rectifier, "LOOKS", 2)
+    monkeypatch.setattr(naming, "embedded_recognizers", lambda: both)
+    for module in (naming, rectifier):
+        monkeypatch.setattr(module, "LOOKS", 2)
     (drawn,) = rectify(model, displaced(polygon(label=None), 0.08), **FEW)
     assert drawn.label == "cactus"  # 0.0336 against 0.0162
-    monkeypatch.setattr(rectifier, "_embedded_recognizers", lambda follow: both[:1])
+    monkeypatch.setattr(naming, "embedded_recognizers", lambda: both[:1])
     (drawn,) = rectify(model, displaced(polygon(label=None), 0.08), **FEW)
     assert drawn.label == "cat"
 

@@ -18,6 +18,7 @@ from sketch_core.inbetween import interpolate, invert_ddim, mixing, slerp
 from sketch_core.knitter import SketchModel
 from sketch_core.models.stroke_transformer import Known
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
+from sketch_core.naming import LOOKS, classes_of
 from sketch_core.redraw import complete, heal, vary
 from sketch_core.samplers import sample_ddim
 from sketch_core.schedules import alpha_bar_cosine, uniform
@@ -396,14 +397,22 @@ def test_a_little_variation_keeps_strokes_and_every_point(model):
 
 def test_the_class_is_given_or_the_sketch_s_own_or_guessed(model):
     guess = Recognizer()
-    assert redraw.classes_of(model, [wave()], "the_eiffel tower") == [1]
-    assert redraw.classes_of(model, [wave()], "any") == [3]
+    assert classes_of(model, [wave()], "the_eiffel tower") == [1]
+    assert classes_of(model, [wave()], "any") == [3]
     sketches = [wave(label="Cat"), wave(label=None), wave(label="zebra")]
-    assert redraw.classes_of(model, sketches, None, guess) == [0, 2, 2]  # of its classes the model knows two
+    assert classes_of(model, sketches, None, guess) == [0, 2, 2]  # of its classes the model knows two
     assert complete(model, wave(label=None), recognizer=guess, **FEW)[0].label == "cactus"
+    masks = [np.arange(n) == 1 for n in (30, 1, 5)]
+    seen = []
+    guess.scores = lambda sketches: seen.append(len(sketches)) or Recognizer.scores(guess, sketches)
+    assert heal(model, wave(label=None), lost=masks, recognizer=guess, **FEW)[0].label == "cactus"
+    heal(model, wave(label=None), lost=lost.nothing(wave())[1], recognizer=guess, **FEW)
+    complete(model, [wave(), wave(label=None)], recognizer=guess, count=2, seed=3, **FEW)
+    vary(model, [wave(label=None)] * 2, recognizer=guess, **FEW)
+    assert seen == [LOOKS, 1, LOOKS, 2]  # damaged drawings are named by what they become
     guess.classes = ("x", "y", "z")
     with pytest.raises(ValueError, match="knows none of the classes of tiny"):
-        redraw.classes_of(model, [wave(label=None)], None, guess)
+        classes_of(model, [wave(label=None)], None, guess)
 
 
 # ---- holding ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sketch_core import __main__ as cli
-from sketch_core import rectifier
+from sketch_core import naming
 from sketch_core.data import read_sketches, write_sketches
 from sketch_core.knitter import DEFAULTS, SketchModel
 from sketch_core.redraw_command import picture
@@ -27,8 +27,7 @@ FEW = ["--steps", "2", "--guidance", "1"]
 def model(monkeypatch):
     tiny = SketchModel("tiny", tiny_transformer(), METADATA)
     monkeypatch.setattr("sketch_core.knitter.load", lambda name="default": tiny)
-    monkeypatch.setattr("sketch_core.redraw._embedded_recognizer", Recognizer)
-    monkeypatch.setattr("sketch_core.rectifier._embedded_recognizers", lambda follow: (Recognizer(),))
+    monkeypatch.setattr("sketch_core.naming.embedded_recognizers", lambda: (Recognizer(),))
     return tiny
 
 
@@ -81,7 +80,7 @@ def test_what_a_rough_drawing_costs_to_name_is_told(tmp_path, capsys):
     assert cli.main(argv) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["guessed"] is True
-    assert report["network_calls"] == 2 + rectifier.LOOKS * DEFAULTS["steps"]
+    assert report["network_calls"] == 2 + naming.LOOKS * DEFAULTS["steps"]
 
 
 def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_for(icon, tmp_path, capsys):
@@ -102,7 +101,8 @@ def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_fo
     assert printed.startswith(
         "tiny: 2 sketches of cactus (the recognizer's guess; --class says otherwise) in "
     )
-    assert "2 network calls a sketch" in printed
+    calls = 2 + naming.LOOKS * DEFAULTS["steps"] / 2  # those from which it was named, over two
+    assert f"{calls:g} network calls a sketch" in printed
 
 
 def test_a_class_that_is_known_is_no_guess(two, tmp_path, capsys):

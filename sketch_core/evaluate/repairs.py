@@ -32,7 +32,7 @@ from ..data.records import replacing
 from ..lost import broken, by_chance
 from ..metrics.intervals import bootstrap_interval
 from ..raster import contact_sheet, rasterize
-from ..recognizer import Recognizer, load_recognizer, recognizer_by
+from ..recognizer import Recognizer, load_recognizer
 from ..strokes import QUICKDRAW_CANVAS, Sketch
 from .classes import choose_classes
 from .protocol import judge_note
@@ -116,15 +116,12 @@ def rectified(damaged: Damaged, model, level: float, **options) -> tuple[dict, d
 
 def healed(damaged: Damaged, model, share: float, **options) -> tuple[dict, dict[str, list[Sketch]]]:
     """Figures and drawings of `heal` with a share of the points lost."""
-    from ..redraw import guessed as guess
     from ..redraw import heal
 
     marked = [by_chance(sketch, share, damaged.rng(i)) for i, sketch in enumerate(damaged.sketches)]
     left = [dataclasses.replace(broken(*one), label=None) for one in marked]
-    names = [model.name_of(label) for label in guess(model, left, recognizer_by("both"))]
     masks = [masks for _, masks in marked]
-    whole = [dataclasses.replace(one, label=name) for (one, _), name in zip(marked, names, strict=True)]
-    guessed = heal(model, whole, lost=masks, **options)
+    guessed = heal(model, [dataclasses.replace(one, label=None) for one, _ in marked], lost=masks, **options)
     told = heal(model, damaged.sketches, lost=masks, **options)
     found = {"level": share, **damaged.report(left, guessed, told)}
     return found, {"clean": damaged.sketches, "rough": left, "guessed": guessed, "told": told}
@@ -135,7 +132,7 @@ def completed(damaged: Damaged, model, **options) -> tuple[dict, dict[str, list[
     from ..redraw import complete
 
     halves = [half(sketch) for sketch in damaged.sketches]
-    guessed = complete(model, halves, recognizer=recognizer_by("both"), **options)
+    guessed = complete(model, halves, **options)
     told = complete(model, damaged.told(halves), **options)
     found = {"level": 0.5, **damaged.report(halves, guessed, told)}
     kept = [
