@@ -91,11 +91,15 @@ class Damaged:
         found["named"] = np.mean([a.label == b.label for a, b in zip(guessed, self.sketches, strict=True)])
         for name, after in (("guessed", guessed), ("told", told)):
             now = self.right(after)
-            found[name] = now.mean()
+            found |= {name: now.mean(), f"{name}_share": returned(self.clean, was, now)}
             found[f"{name}_gained"] = bootstrap_interval(now.astype(float) - was)
-            lost = self.clean.mean() - was.mean()
-            found[f"{name}_share"] = (now.mean() - was.mean()) / lost if lost > 0 else float("nan")
         return found
+
+
+def returned(clean: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """What share of the recognition that was lost is back, of three (B,) of bool; nan where none was lost."""
+    lost = clean.mean() - before.mean()
+    return float((after.mean() - before.mean()) / lost) if lost > 0 else float("nan")
 
 
 def rectified(damaged: Damaged, model, level: float, **options) -> tuple[dict, dict[str, list[Sketch]]]:

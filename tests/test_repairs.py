@@ -1,0 +1,163 @@
+"""evaluate repairs: damage that is what it says, shares that add up, right distances, the command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from sketch_core import __main__ as cli
+from sketch_core import naming
+from sketch_core.data import write_npz
+from sketch_core.evaluate import repairs
+from sketch_core.evaluate.repairs import Damaged, chamfer, chosen, displaced, half, nearness, pixels
+from sketch_core.knitter import SketchModel
+from sketch_core.strokes import Sketch, sketch_to_stroke3
+from tests.test_knitter import METADATA
+from tests.tiny import tiny_transformer
+
+SPLITS = ("train", "valid", "test")
+
+
+def toy(label: str, i: int) -> Sketch:
+    """A slanting box with a line in it, or a zigzag and a line; each one another."""
+    shift = 3 * i
+    box = [[20, 20], [200 + shift, 30], [210, 190 + shift], [30, 200], [20, 20]]
+    zigzag = [[10, 10 + shift], [60, 200], [110, 20], [160 + shift, 210], [240, 15]]
+    return Sketch((box if label == "cat" else zigzag, [[50, 60], [150, 160 + shift]]), label=label)
+
+
+class Judge:
+    """Names what fills its canvas evenly a cat, and is never wrong about clean toys."""
+
+    classes = ("cactus", "cat", "dog")
+
+    def scores(self, sketches):
+        cats = [len(sketch.strokes[0]) > 2 and bool(np.ptp(sketch.strokes[0][[0, -1]], 0).max() < 50)
+                for sketch in sketches]  # fmt: skip
+        return np.array([[not cat, cat, 0] for cat in cats], np.float32)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for label in ("cat", "cactus"):
+        rows = {split: [sketch_to_stroke3(toy(label, i)) for i in range(4)] for split in SPLITS}
+        write_npz(folder / f"{label}.npz", rows)
+    return folder
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    model = SketchModel("tiny", tiny_transformer(), METADATA)
+    monkeypatch.setattr("sketch_core.knitter.load", lambda name="default": model)
+    monkeypatch.setattr(repairs, "load_recognizer", lambda name: Judge())
+    monkeypatch.setattr(naming, "embedded_recognizers", lambda: (Judge(),))
+    return model
+
+
+def test_displacement_is_normal_of_the_size_it_says():
+    sketch = Sketch([np.zeros((4000, 2)) + 100], label="cat")
+    rough = displaced(sketch, 0.5, np.random.default_rng(0))
+    moved = rough.strokes[0] - 100
+    assert rough.label is None
+    np.testing.assert_allclose(moved.std(0), 0.5 * repairs.K * 255, rtol=0.05)
+    np.testing.assert_allclose(moved.mean(0), 0, atol=2)
+    assert displaced(sketch, 0.0, np.random.default_rng(0)).strokes[0].tolist() == sketch.strokes[0].tolist()
+
+
+def test_the_first_half_of_the_strokes():
+    strokes = tuple(np.array([[i, 0], [i, 9]]) for i in range(5))
+    assert len(half(Sketch(strokes, label="cat")).strokes) == 3
+    assert half(Sketch(strokes[:2], label="cat")) == Sketch(strokes[:1])
+
+
+def test_shares_are_of_what_was_lost():
+    first = lambda n: np.arange(10) < n  # noqa: E731
+    assert repairs.returned(first(8), first(2), first(5)) == pytest.approx(0.5)
+    assert repairs.returned(first(8), first(2), first(1)) == pytest.approx(-1 / 6)
+    assert np.isnan(repairs.returned(first(8), first(8), first(9)))
+    toys = [toy("cat", i) for i in range(3)] + [toy("cactus", 0)]
+    damaged = Damaged(toys, Judge())
+    wrong = [toys[0], toys[3], toys[3], toys[0]]
+    found = damaged.report(before=wrong, guessed=[toys[0], toys[1], *wrong[2:]], told=toys)
+    assert (found["clean"], found["before"], found["guessed"], found["told"]) == (1, 0.25, 0.5, 1)
+    assert (found["guessed_share"], found["told_share"]) == (pytest.approx(1 / 3), 1)
+    assert found["guessed_gained"][0] < 0.25 < found["guessed_gained"][1]
+    assert found["named"] == 0.5
+
+
+def test_chamfer_is_the_mean_of_both_ways():
+    a, b = np.array([[0, 0], [0, 4]], np.float32), np.array([[3, 0]], np.float32)
+    assert chamfer(a, b) == pytest.approx(((3 + 5) / 2 + 3) / 2)
+    assert chamfer(a, b) == chamfer(b, a)
+    assert chamfer(a, a) == 0
+
+
+def test_a_drawing_is_nearest_to_its_own_original():
+    originals = [toy(label, 9 * i) for label in ("cat", "cactus") for i in range(3)]
+    own, share = nearness(originals, originals)
+    assert (own, share) == (0, 1)
+    swapped = [originals[i] for i in (1, 0, 2, 3, 4, 5)]
+    own, share = nearness(swapped, originals)
+    assert own > 0
+    assert share < 1
+    assert len(pixels(originals)) == 6
+    assert np.isnan(nearness(originals[:1], originals[:1])[1])
+
+
+def test_the_choice_is_of_the_split_and_a_class_s_own(data):
+    both, one = chosen(data, ["cat", "cactus"], "test", 2, 5), chosen(data, ["cat"], "test", 2, 5)
+    assert [sketch.label for sketch in both] == ["cat", "cat", "cactus", "cactus"]
+    assert both[:2] == one
+    assert len(chosen(data, ["cat"], "valid", 99, 0)) == 4
+    write_npz(data / "dog.npz", {"train": [sketch_to_stroke3(toy("cat", 0))], "valid": [], "test": []})
+    with pytest.raises(ValueError, match="no test drawings of dog. Leave that class out"):
+        chosen(data, ["dog"], "test", 2, 0)
+
+
+def test_the_command_prints_a_line_a_level_and_writes_what_was_asked_for(data, parts, tmp_path, capsys):
+    argv = [
+        "evaluate",
+        "repairs",
+        "--data",
+        str(data),
+        "--classes",
+        "cat,cactus",
+        "--count",
+        "3",
+        "--steps",
+        "2",
+    ]
+    out = ["--out", str(tmp_path / "r.json"), "--sheets", str(tmp_path / "sheets")]
+    assert cli.main([*argv, "--levels", "0,0.3", "--lost", "0.3", *out]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tiny; judge sketch_classifier.judge345.safetensors ")
+    assert "6 test drawings of 2 classes, seed 0; K 0.24" in lines[0]
+    assert [line.split()[:2] for line in lines[2:]] == [
+        ["rectify", "0%"], ["rectify", "30%"], ["heal", "30%"], ["complete", "50%"]
+    ]  # fmt: skip
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [run["clean"] for run in report["runs"]] == [1, 1, 1, 1]
+    assert report["runs"][3]["prefix_exact"] == 1
+    assert report["k"] == repairs.K
+    assert len(list((tmp_path / "sheets").glob("*.png"))) == 4
+    assert cli.main([*argv, *out]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--verbs", "paint"], "unknown verb 'paint'. Known: rectify, heal, complete"),
+        (["--levels", "0,much"], "'0,much' is no list of numbers. Write 0,0.1,0.3"),
+        (["--lost", "30"], "'30' has a number beyond 0 to 1"),
+    ],
+)
+def test_what_is_refused(data, parts, capsys, argv, message):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", "repairs", "--data", str(data), *argv])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
