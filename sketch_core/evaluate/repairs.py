@@ -234,10 +234,11 @@ def main(argv: Sequence[str]) -> int:
     if "complete" in verbs:
         some = Damaged([one for one in sketches if len(one.strokes) > 1], judge, args.seed)
         runs.append(("complete", lambda: completed(some, model, **options)))
-    note = judge_note(args.judge)
+    note, weights = judge_note(args.judge), judge_note(args.model)
     sys.stdout.write(
-        f"{model.name}; judge {note['file']} {note['sha256'][:16]}; {len(sketches)} {args.split} drawings of "
-        f"{len(classes)} classes, seed {args.seed}; K {K:g}\n" + HEAD
+        f"model {weights['file']}, sha256 {weights['sha256'][:16]}\n"
+        f"judge {note['file']}, sha256 {note['sha256'][:16]}\n"
+        f"{len(sketches)} {args.split} drawings of {len(classes)} classes, seed {args.seed}; K {K:g}\n" + HEAD
     )
     report = []
     for verb, run in runs:
@@ -249,7 +250,14 @@ def main(argv: Sequence[str]) -> int:
         if args.sheets is not None:
             _sheet(args, drawings, f"{verb}-{round(100 * found['level']):02d}.png")
     if args.out is not None:
-        told = {"judge": note, "split": args.split, "classes": classes, "count": args.count, "k": K}
+        told = {
+            "model": own,
+            "judge": note,
+            "split": args.split,
+            "classes": classes,
+            "count": args.count,
+            "k": K,
+        }
         with replacing(args.out) as file:
             file.write((json.dumps({**told, "seed": args.seed, "runs": report}, indent=1) + "\n").encode())
     return 0
