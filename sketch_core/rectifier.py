@@ -216,7 +216,7 @@ def _classes(model: SketchModel, guide: Guide, recognizer: Recognizer | None, **
 
     def redrawn(which: list[int]) -> list[Sketch]:
         rough = [guide.sketches[i] for i in which]
-        return rectify(model, rough, class_name=ANY_CLASS, count=LOOKS, guidance=1.0, **run)
+        return rectify(model, rough, class_name=ANY_CLASS, count=LOOKS, guidance=model.guided, **run)
 
     if guide.follow == "picture" and recognizer is None and unnamed(model, guide.sketches, guide.class_name):
         recognizer = _embedded_recognizer()  # strokes that mean nothing are no help

@@ -64,7 +64,7 @@ def complete(
     sources = _sources(sketch)
 
     def mend(which: list[int]) -> list[Sketch]:
-        return complete(model, [sources[i] for i in which], share=share, **_to_name(sampling))
+        return complete(model, [sources[i] for i in which], share=share, **_to_name(model, sampling))
 
     labels = classes_of(model, sources, class_name, recognizer, mend=mend)
     given = [bring(source, size_of_part(source, share), int(ROOM * model.longest)) for source in sources]
@@ -130,7 +130,7 @@ def heal(
 
     def mend(which: list[int]) -> list[Sketch]:
         some = [masks[i] for i in which]
-        return heal(model, [sources[i] for i in which], lost=some, **_to_name(sampling))
+        return heal(model, [sources[i] for i in which], lost=some, **_to_name(model, sampling))
 
     def damaged(i: int) -> bool:
         return masks is not None and any(np.any(mask) for mask in masks[i])
@@ -393,10 +393,10 @@ def longer(model: SketchModel, label: int, given: int, generator: torch.Generato
     return int(np.searchsorted(np.cumsum(tail) / tail.sum(), at, side="right"))
 
 
-def _to_name(sampling: dict) -> dict:
+def _to_name(model: SketchModel, sampling: dict) -> dict:
     """Options of the drawings by which another is named: they hang on that one alone."""
     kept = {name: sampling[name] for name in ("batch_size", "on_step") if name in sampling}
-    return {"class_name": ANY_CLASS, "count": LOOKS, "guidance": 1.0, **kept}
+    return {"class_name": ANY_CLASS, "count": LOOKS, "guidance": model.guided, **kept}
 
 
 def _sources(sketch: Sketch | Sequence[Sketch]) -> list[Sketch]:
