@@ -136,9 +136,10 @@ class LoadSketchModel(io.ComfyNode):
                     "model",
                     options=choices(),
                     default=EMBEDDED,
-                    tooltip="'default' is the embedded model of 345 Quick, Draw! classes. Others are "
-                    ".safetensors files in models/sketch_models, and models that are downloaded when they "
-                    "are first used.",
+                    tooltip="'default' is the embedded model of 345 Quick, Draw! classes; "
+                    "stroke_transformer.quickdraw345 is the one it was distilled from, slower and no "
+                    "better. Others are .safetensors files in models/sketch_models, and models that are "
+                    "downloaded when they are first used.",
                 ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model, for Sketch Sampler.")],

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 FILE = "weights_manifest.json"
 ALIASES = {
-    "default": "stroke_transformer.quickdraw345",
+    "default": "stroke_transformer.quickdraw345_fast",
+    "base": "stroke_transformer.quickdraw345",
     "recognizer": "sketch_classifier.quickdraw345",
     "stroke_recognizer": "stroke_classifier.quickdraw345",
     "judge": "sketch_classifier.judge345",

@@ -48,7 +48,8 @@ def test_what_is_here_is_listed(pack, fetching):
     found = asking(pack, weights)
     states = {name: found[name]["state"] for name in (LARGE, SOON, "stroke_transformer.quickdraw345")}
     assert states == {LARGE: "missing", SOON: "unpublished", "stroke_transformer.quickdraw345": "bundled"}
-    assert found["stroke_transformer.quickdraw345"]["aliases"] == ["default"]
+    assert found["stroke_transformer.quickdraw345"]["aliases"] == ["base"]
+    assert found["stroke_transformer.quickdraw345_fast"]["aliases"] == ["default"]
     assert found[LARGE]["bytes"] == fetching.bytes
     assert found[LARGE]["license"] == "CC-BY-4.0"
     assert found[LARGE]["download"] is None

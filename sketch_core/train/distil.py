@@ -1,6 +1,6 @@
 """Progressive distillation (Salimans & Ho, 2022, arXiv:2202.00512): a student that draws in a few calls.
 
-`python -m sketch_core train distil --data DIR --teacher default --student-steps 8 --minutes 40 --out DIR`.
+`python -m sketch_core train distil --data DIR --teacher base --student-steps 8 --minutes 40 --out DIR`.
 The student begins as its teacher. One DDIM step of its own shall lead where several of the teacher's lead,
 classifier-free guidance included (Meng et al., 2023, arXiv:2210.03142, stage one), so that a step costs one
 network call. In place of the paper's many halvings it goes to the wanted number at once: between two of its
@@ -43,7 +43,7 @@ class DistilConfig(TrainConfig):
 
     VERB: ClassVar[str] = "train distil"
 
-    teacher: str = "default"  # name or .safetensors file of the model that is distilled
+    teacher: str = "base"  # name or .safetensors file of the model that is distilled
     student_steps: int = 8  # network calls a drawing; 0: any number, only the guidance is distilled
     teacher_steps: int = 2  # of the teacher, in place of one of the student's
     guidance: float = DEFAULTS["guidance"]  # of the teacher; the student needs none
