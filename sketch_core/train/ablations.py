@@ -8,7 +8,8 @@ next, and `--force` measures anew.
 
 All variants share losses, optimizers, batches and augmentation, less what only some could have: nothing is
 given of a drawing (`known`), no points are dropped and no loss is taken of where offsets lead, as both mean
-nothing to absolute positions. Sampling is without guidance, so that a class is all a network is told.
+nothing to absolute positions; one variant has that loss, which our own training adds. Sampling is without
+guidance, so that a class is all a network is told.
 
 Limits: a few minutes teach a network little; what is best after them need not be best after days. There is
 one training a variant: the intervals are the drawings', and say nothing of how two trainings would differ.
@@ -66,12 +67,13 @@ FIGURES = (("top1", 8, 3), ("fid", 8, 2), ("recall", 8, 3))  # flat name, width 
 
 @dataclass(frozen=True)
 class Variant:
-    """One training: in which form drawings are written down (`FORMS`), and which network learns them."""
+    """One training: in which form drawings are written down (`FORMS`), and which network learns them how."""
 
     about: str
     form: str = "offsets"
     architecture: str = "stroke_transformer"
     model: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, float] = field(default_factory=dict)  # of `TrainConfig`, in place of those SHARED
 
     def settings(self, width: int, depth: int) -> dict:
         """Fields of the network's config; the U-Net's width is its number of points."""
@@ -84,6 +86,7 @@ class Variant:
 BASE = "transformer"
 VARIANTS = {
     BASE: Variant("transformer, offsets in drawing order"),
+    "place": Variant("  with a loss of where they lead", options={"place_weight": 0.25}),
     "absolute": Variant("absolute coordinates", form="absolute"),
     "stroke_shuffle": Variant("stroke shuffle", form="stroke shuffle"),
     "point_shuffle": Variant("point shuffle", form="point shuffle"),
@@ -168,7 +171,7 @@ def train_variant(
             minutes=minutes,
             max_points=max_points,
             seed=seed,
-            **SHARED,
+            **SHARED | dict(variant.options),
         )
         train(config, on_step=on_step, clock=time.process_time)
     checkpoint.unlink()
