@@ -167,7 +167,7 @@ def test_another_plan_is_refused(done, folder, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--variants", "transformer,gan"], "no variant gan. Known: transformer, absolute, "),
+        (["--variants", "transformer,gan"], "no variant gan. Known: transformer, place, absolute, "),
         (["--variants", ","], "no variant ','. Known: "),
         (["--classes", "owl"], "no drawings of owl in the data folder"),
         (["--count", "7"], "14 drawings and 4 half samples, wanted 24"),
