@@ -134,7 +134,7 @@ def test_the_command_prints_a_line_a_level_and_writes_what_was_asked_for(data, p
     out = ["--out", str(tmp_path / "r.json"), "--sheets", str(tmp_path / "sheets")]
     assert cli.main([*argv, "--levels", "0,0.3", "--lost", "0.3", *out]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("model stroke_transformer.quickdraw345.safetensors, sha256 ")
+    assert lines[0].startswith("model stroke_transformer.quickdraw345")
     assert lines[1].startswith("judge sketch_classifier.judge345.safetensors, sha256 ")
     assert lines[2] == "6 test drawings of 2 classes, seed 0; K 0.24"
     assert [line.split()[:2] for line in lines[4:]] == [
