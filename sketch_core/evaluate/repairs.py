@@ -279,7 +279,7 @@ def chosen(data: Path, classes: Sequence[str], split: str, count: int, seed: int
 
 HEAD = (
     "verb      level  before  guessed    told   clean   gap back: guessed  told   named right   "
-    "own nearer: guessed  told   to original: before  guessed  told\n"
+    "own nearer: guessed  told   to original: before  guessed  told   to given: guessed  told\n"
 )
 
 
@@ -296,7 +296,9 @@ def line(found: dict) -> str:
     text += percent("guessed_own", 22) + percent("told_own", 6)
     if "before_to_original" in found:
         text += f"{found['before_to_original']:23.2f}{found['guessed_to_original']:9.2f}"
-        text += f"{found['told_to_original']:6.2f}"
+        text += (
+            f"{found['told_to_original']:6.2f}{found['guessed_to_given']:20.2f}{found['told_to_given']:6.2f}"
+        )
     return text + "\n"
 
 
