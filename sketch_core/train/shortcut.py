@@ -5,11 +5,12 @@ classifier. The mean probability of the right class against t is the curve by wh
 placed; h_phi learns the same of each sketch from its noisy points (SketchKnitter, ICLR 2023; its target is
 the classifier's probability, as in the paper, not the hit rate of a batch, as in its code). Both go into one
 file beside the model's, which names the weights it was made from. `--calibrate` measures the curve alone and
-keeps h_phi: about a minute, for weights that were trained on.
+keeps h_phi: some minutes, for weights that were trained on.
 
 No drawings are read: the denoiser makes them, of the classes that it saw most drawings of, where there is
 something to recognize. One sketch in five is kept back to measure h_phi; no two share their noise.
-`--calibrate` does not measure it: nothing tells which drawings it has learned from.
+`--calibrate` does not measure it: nothing tells which drawings it has learned from. Of 256 sketches h_phi
+learned no more than the time tells; 1,024 took its squared error from 0.0815, by time alone, to 0.0675.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--out", type=Path, help="file to write (default: beside the model's, where it is found)")
     p.add_argument("--calibrate", action="store_true", help="only the curve; h_phi stays as it is")
     p.add_argument("--classes", default="", help=f"comma list of classes to draw (default: the best {BEST})")
-    p.add_argument("--count", type=int, default=8, help="sketches of each class (default 8)")
+    p.add_argument("--count", type=int, default=32, help="sketches of each class (default 32)")
     p.add_argument("--steps", type=int, default=24, help="looks at each sketch (default 24)")
     p.add_argument("--epochs", type=int, default=12, help="of h_phi's training (default 12)")
     p.add_argument("--recognizer", default="recognizer", help="who judges: a name or .safetensors file")
