@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from . import samplers
 from .denoisers import Condition, Denoise, Prediction, bind
 from .hub import find_weights, load_weights, sha256_of
+from .models.stroke_transformer import coloured, noise_points
 from .pen import decode_pen
 from .samplers import SAMPLERS, Step
 from .schedules import ALPHA_BARS, SCHEDULES, Stride
@@ -243,14 +244,15 @@ class SketchModel:
         around      a denoiser in, a denoiser out: what is held, where it is pulled to.
         """
         _, sampler, _, guidance = self.settled(None, sampler, stride, guidance)
-        length, device = told.length, self.device
+        length, device, config = told.length, self.device, self.network.config
         N = int(length.max())
 
         def noise(like: Tensor, active: Tensor) -> Tensor:
             out = torch.zeros(len(active), N, 2)
             for row, i in enumerate(active.tolist()):
                 n = int(length[i])
-                out[row, :n] = torch.randn(n, 2, generator=generators[i])
+                white = torch.randn(1, noise_points(config, n), 2, generator=generators[i])
+                out[row, :n] = coloured(white, config)[0]
             return out.to(like)
 
         alpha_bar = ALPHA_BARS[self.network.config.schedule]

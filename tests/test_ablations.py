@@ -167,7 +167,7 @@ def test_another_plan_is_refused(done, folder, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--variants", "transformer,gan"], "no variant gan. Known: transformer, place, absolute, "),
+        (["--variants", "transformer,gan"], "no variant gan. Known: transformer, place, noise_on_places, "),
         (["--variants", ","], "no variant ','. Known: "),
         (["--classes", "owl"], "no drawings of owl in the data folder"),
         (["--count", "7"], "14 drawings and 4 half samples, wanted 24"),
@@ -205,6 +205,9 @@ def test_every_variant_can_be_built_and_none_is_like_another(name):
 def test_networks_that_are_compared_are_of_about_one_size():
     class Data:
         classes = ("sun", "face", "apple")
+
+        def spread(self):
+            return 4.0
 
     sizes = {}
     for name, v in VARIANTS.items():

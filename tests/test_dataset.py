@@ -87,6 +87,13 @@ def test_scale_is_the_std_of_all_offsets(folder):
     )
 
 
+def test_spread_is_how_far_points_lie_from_the_middle_of_their_drawing(folder):
+    data = StrokeDataset.from_folder(folder)
+    places = [np.concatenate([[[0, 0]], data[i][:, :2].cumsum(0)]) for i in range(len(data))]
+    away = np.concatenate([p - p.mean(0) for p in places])
+    assert data.spread() == pytest.approx(np.sqrt((away**2).mean()) / data.scale())
+
+
 def test_joining_keeps_our_classes(folder, tmp_path):
     write_npz(folder / "owl.npz", {"train": [LINE]})
     ours = StrokeDataset.from_folder(folder)

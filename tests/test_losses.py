@@ -118,3 +118,13 @@ def test_known_points_are_a_prefix_a_run_or_scattered():
     begins = torch.stack([(~row).int().argmax() for row in known[gap]]) / 40
     assert float(begins.max()) > 0.7  # a gap may lie anywhere
     assert torch.equal(known, random_known(length, N, torch.Generator().manual_seed(0)))
+
+
+def test_with_noise_on_places_their_errors_count_and_those_of_offsets_beside_them():
+    wanted, pen = torch.zeros(1, 4, 2), torch.zeros(1, 4, dtype=torch.long)
+    real = torch.tensor([[True, True, True, False]])
+    points = torch.zeros(1, 4, 2)
+    points[0, :, 0] = torch.tensor([2.0, -2.0, 4.0, 9.0])  # places 0, 2, 0 and 4 off
+    found = masked_losses(points, torch.zeros(1, 4, 3), wanted, pen, real, real, 3.0, spread=2.0)
+    assert float(found.points) == pytest.approx((1.5**2 + 0.5**2 + 1.5**2 + 2.5**2) / 2**2 / (2 * 3))
+    assert float(found.place) == pytest.approx((1 + 1 + 4) / (2 * 3))

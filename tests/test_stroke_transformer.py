@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from sketch_core.models import MODELS, architecture_of, create_model
 from sketch_core.models.stroke_transformer import (
@@ -16,7 +17,10 @@ from sketch_core.models.stroke_transformer import (
     Known,
     StrokeTransformer,
     StrokeTransformerConfig,
+    centred,
+    coloured,
     fourier,
+    noise_points,
     norm,
     rotary,
     rotate,
@@ -291,3 +295,72 @@ def test_architectures_and_settings_are_asked_for_by_name():
 def test_points_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"x must have shape \(B, N, 2\), got \(4, 24, 3\)"):
         tiny_transformer()(**batch() | {"x": torch.zeros(B, N, 3)})
+
+
+# ---- noise on places ------------------------------------------------------------------------------
+
+
+def on_places(**change) -> StrokeTransformer:
+    torch.manual_seed(0)
+    network = StrokeTransformer(dataclasses.replace(CONFIG, noise="places", spread=5.0, **change)).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def test_noise_on_places_is_white_there():
+    config = on_places().config
+    white = torch.randn(2000, noise_points(config, 12), 2, generator=torch.Generator().manual_seed(0))
+    offsets = coloured(white, config)
+    assert offsets.shape == (2000, 12, 2)
+    places = centred(offsets, torch.full((2000,), 12)) / 5.0
+    assert torch.allclose(places, white - white.mean(1, keepdim=True), atol=1e-5)
+    assert noise_points(CONFIG, 12) == noise_points(object(), 12) == 12  # object: networks that know no other
+    assert torch.equal(coloured(white, CONFIG), white)
+    assert torch.equal(coloured(white, object()), white)
+
+
+def test_the_middle_of_the_real_places_is_at_0():
+    offsets = torch.tensor([[[1.0, 0.0], [2.0, 3.0], [50.0, 50.0]]])
+    found = centred(offsets, torch.tensor([2]))  # places 0, 1 and 3: the third offset is none
+    assert found[0, :, 0].tolist() == pytest.approx([-4 / 3, -1 / 3, 5 / 3, 0.0])
+    assert found[0, :, 1].tolist() == pytest.approx([-1.0, -1.0, 2.0, 0.0])
+
+
+def test_noise_on_places_says_offsets_between_the_places_it_thinks_of():
+    network, length = on_places(), torch.tensor([9, 4])
+    x = torch.randn(2, 9, 2, generator=torch.Generator().manual_seed(1)) * 5
+    first, rest = [], []
+    network.to_first.register_forward_hook(lambda module, inputs, output: first.append(output))
+    network.to_points.register_forward_hook(lambda module, inputs, output: rest.append(output))
+    points, _ = network(x, torch.tensor([0.3, 0.8]), torch.tensor([0, 1]), length)
+    assert torch.allclose(points, torch.cat([first[0], rest[0]], 1).diff(dim=1) * 5.0, atol=1e-5)
+
+
+def test_noise_on_places_does_not_see_where_the_drawing_lies():
+    """Only offsets come in; the first place is as free as the others."""
+    network, length = on_places(), torch.tensor([6])
+    x = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(3))
+    seen = []
+    network.embed_point.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    network(x, torch.tensor([0.5]), torch.tensor([1]), length)
+    assert torch.allclose(seen[0][0, :, 2:4], centred(x, length)[0, 1:] / 5.0)
+
+
+def test_noise_on_places_sees_no_padding():
+    network = on_places()
+    x, t = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(2)), torch.tensor([0.5])
+    label, length = torch.tensor([1]), torch.tensor([6])
+    alone, _ = network(x, t, label, length)
+    padded = torch.cat([x, torch.full((1, 5, 2), 77.0)], 1)
+    among, _ = network(padded, t, label, length)
+    assert torch.allclose(alone, among[:, :6], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [({"noise": "pink"}, "noise is 'pink', wanted offsets or places"), ({"spread": 0.0}, "spread is 0.0")],
+)
+def test_a_noise_that_makes_no_sense(change, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(CONFIG, **change)

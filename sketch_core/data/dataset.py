@@ -117,6 +117,15 @@ class StrokeDataset:
         """The std of all dx and dy pooled, canvas units per model unit (Ha & Eck, 2017, section 3.1)."""
         return float(self.rows[:, :2].astype(np.float64).std())
 
+    def spread(self) -> float:
+        """Root mean square of where points lie beside the middle of their drawing, both axes, model units."""
+        squares, points = 0.0, 0
+        for i in range(len(self)):
+            places = np.concatenate([np.zeros((1, 2)), self[i][:, :2].astype(np.float64).cumsum(0)])
+            squares += float(((places - places.mean(0)) ** 2).sum())
+            points += 2 * len(places)
+        return float(np.sqrt(squares / points)) / self.scale()
+
     def at_most(self, max_points: int) -> StrokeDataset:
         """The same drawings, the longer ones simplified (Ramer–Douglas–Peucker) to `max_points` rows."""
         drawings = [self[i] for i in range(len(self))]

@@ -87,6 +87,7 @@ BASE = "transformer"
 VARIANTS = {
     BASE: Variant("transformer, offsets in drawing order"),
     "place": Variant("  with a loss of where they lead", options={"place_weight": 0.25}),
+    "noise_on_places": Variant("offsets, noise white on places", model={"noise": "places"}),
     "absolute": Variant("absolute coordinates", form="absolute"),
     "stroke_shuffle": Variant("stroke shuffle", form="stroke shuffle"),
     "point_shuffle": Variant("point shuffle", form="point shuffle"),

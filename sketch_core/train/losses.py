@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.stroke_transformer import centred
+
 
 @dataclass(frozen=True)
 class Losses:
     """What training lowers, as `masked_losses` computes it."""
 
-    points: Tensor  # squared error of the network's prediction
+    points: Tensor  # squared error of the network's prediction, of what its noise is white on
     pen: Tensor  # cross-entropy of the pen state
-    place: Tensor  # squared error of where the offsets lead
+    place: Tensor  # squared error of the other: of where offsets lead, or of the offsets behind places
 
 
 def noised(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -47,7 +49,14 @@ def _roots(alpha_bar: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def masked_losses(
-    points: Tensor, pen_logits: Tensor, wanted: Tensor, pen: Tensor, free: Tensor, real: Tensor, count: float
+    points: Tensor,
+    pen_logits: Tensor,
+    wanted: Tensor,
+    pen: Tensor,
+    free: Tensor,
+    real: Tensor,
+    count: float,
+    spread: float | None = None,
 ) -> Losses:
     """Sums over this process's rows divided by `count`, the real points of the whole (global) batch.
 
@@ -55,14 +64,18 @@ def masked_losses(
     pen_logits      (B, N, 3);  pen (B, N) the true `PenState`, or (B, N, 3) probabilities of the three.
     free            (B, N) 1 where the point is real and not given: what counts.
     real            (B, N) 1 where the point is real.
+    spread          of places, model units, where noise is white on them; None where it is on offsets.
 
     `place` is the squared error of the position the offsets add up to, over the drawing's length. The best
     prediction is the same conditional mean for it and for `points`; it weighs the slow errors that bend a
-    whole drawing, which per-offset errors hardly see.
+    whole drawing, which per-offset errors hardly see. With noise on places it is the error of offsets.
     """
     error = (points - wanted) * free[..., None]
     length = real.sum(1).clamp(min=1)[:, None, None]
-    drift = error.cumsum(1) / length.sqrt() * free[..., None]
+    if spread is None:
+        drift = error.cumsum(1) / length.sqrt() * free[..., None]
+    else:
+        error, drift = centred(error, real.sum(1)) / spread, error / spread
     pen = pen if pen.ndim == 2 else pen.transpose(1, 2)
     cross_entropy = F.cross_entropy(pen_logits.transpose(1, 2), pen, reduction="none")
     return Losses(

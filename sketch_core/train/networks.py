@@ -22,6 +22,8 @@ def fresh_network(c: TrainConfig, data: StrokeDataset) -> nn.Module:
     else:
         settings = {"max_points": c.max_points}
     settings |= c.settings()
+    if settings.get("noise") == "places":
+        settings.setdefault("spread", round(data.spread(), 4))
     for name, value in settled.items():
         if settings.get(name, value) != value:
             raise ValueError(

@@ -24,7 +24,7 @@ from ..data.batches import Balance, Batch, Batches
 from ..data.dataset import StrokeDataset
 from ..data.records import replacing
 from ..denoisers import NETWORKS, Condition, takes_known
-from ..models.stroke_transformer import Known
+from ..models.stroke_transformer import Known, coloured, noise_points
 from ..schedules import ALPHA_BARS
 from ..strokes import PenState
 from ..weight_file import write_weights
@@ -115,7 +115,8 @@ class Trainer:
         # times stratified over the batch: every noise level in every batch
         t = (torch.randperm(B, generator=generator) + torch.rand(B, generator=generator)) / B
         t = self.times(t, shift=1.0 if clean_class else c.time_shift)
-        eps = torch.randn(B, N, 2, generator=generator)
+        config = self.network.config
+        eps = coloured(torch.randn(B, noise_points(config, N), 2, generator=generator), config)
         dropped = torch.rand(B, generator=generator) < (0 if clean_class else c.class_dropout)
         share = c.known if self.completes and not clean_class else 0
         known = torch.rand(B, 1, generator=generator) < share
@@ -136,7 +137,8 @@ class Trainer:
         wanted, pen = self.wanted(x_t, t, told, x0, eps, pen, known)
         with self.autocast():
             points, pen_logits = self.run(self.forward, x_t, t, told)
-        return masked_losses(points.float(), pen_logits.float(), wanted, pen, free, real, count)
+        spread = config.spread if getattr(config, "noise", "") == "places" else None
+        return masked_losses(points.float(), pen_logits.float(), wanted, pen, free, real, count, spread)
 
     def times(self, u: Tensor, *, shift: float) -> Tensor:
         """Times (B,) from numbers uniform in [0, 1]: Esser et al. (2024, arXiv:2403.03206), Eq. 23."""
