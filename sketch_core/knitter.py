@@ -71,17 +71,16 @@ class SketchModel:
         self.name, self.network, self.metadata, self.source = name, network, metadata, source
         wishes = dict(metadata.sampling)
         self.guided = wishes.pop("guided", 1.0)
-        if not isinstance(self.guided, int | float) or not 0 < self.guided <= 100:
-            raise ValueError(
-                f"{name} says that it is guided by {self.guided!r}, wanted a number above 0, 100 at most. "
-                f"Get the weights again."
-            )
         if unknown := sorted(set(wishes) - set(DEFAULTS)):
             raise ValueError(
                 f"{name} asks for {', '.join(unknown)} in sampling, which this release does not know. "
                 f"Use the release that it was written by."
             )
         self.sampling = DEFAULTS | wishes
+        for wish, fits in _sound(self.sampling, self.guided).items():
+            if not fits:
+                value = (self.sampling | {"guided": self.guided})[wish]
+                raise ValueError(f"{name} asks to be sampled with {wish} {value!r}. Get the weights again.")
         self.lengths = np.asarray(metadata.lengths, dtype=np.float64)  # (classes, max points + 1) counts
         known = getattr(network.config, "num_classes", None) or len(metadata.classes)
         if not known == len(metadata.classes) == len(self.lengths) or not self.lengths[:, 1:].any(1).all():
@@ -355,6 +354,18 @@ class SketchModel:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, wanted at least 1.")
+
+
+def _sound(sampling: dict, guided: object) -> dict[str, bool]:
+    """Whether what a weight file asks for can be done."""
+    steps, guidance = sampling["steps"], sampling["guidance"]
+    return {
+        "sampler": sampling["sampler"] in list(SAMPLERS),
+        "schedule": sampling["schedule"] in [*SCHEDULES, SHORTCUT],
+        "steps": type(steps) is int and 1 <= steps <= 1000,
+        "guidance": type(guidance) in (int, float) and 0 <= guidance <= 100,
+        "guided": type(guided) in (int, float) and 0 < guided <= 100,
+    }
 
 
 def recognizability_file(path: Path) -> Path:

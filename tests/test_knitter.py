@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -351,8 +352,10 @@ def test_a_model_draws_as_its_file_asks_unless_told_otherwise(model):
     assert asks.draw("cat", seed=4) == model.draw("cat", seed=4, **own)
     assert asks.draw("cat", steps=2) == model.draw("cat", **own | {"steps": 2})
     assert model.draw("cat", seed=4) == model.draw("cat", seed=4, **DEFAULTS)
-    with pytest.raises(ValueError, match="tiny says that it is guided by 0, wanted a number above 0"):
-        SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={"guided": 0}))
+    wrong = {"guided": 0, "steps": "8", "guidance": True, "sampler": ["ddim"], "schedule": "fast"}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"tiny asks to be sampled with {name} {re.escape(repr(value))}"):
+            SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={name: value}))
     with pytest.raises(ValueError, match="tiny asks for churn in sampling, which this release does not"):
         SketchModel("tiny", model.network, dataclasses.replace(METADATA, sampling={"churn": 1}))
 

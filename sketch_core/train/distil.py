@@ -55,8 +55,8 @@ class DistilConfig(TrainConfig):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, wanted a whole number from {least} to 1000."
                 )
-        if not 0 <= self.guidance <= 100:
-            raise ValueError(f"guidance is {self.guidance:g}, wanted 0 to 100. 1 is none.")
+        if not 0 < self.guidance <= 100:
+            raise ValueError(f"guidance is {self.guidance:g}, wanted above 0, 100 at most. 1 is none.")
 
 
 class Distiller(Trainer):
