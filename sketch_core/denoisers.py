@@ -133,14 +133,14 @@ def _in_tiles(
         part[:, :n] = x[rows, :n]
         condition = told.rows(rows)
         if condition.known is not None:
-            condition = replace(condition, known=Known(*(_to_length(k, N) for k in condition.known)))
+            condition = replace(condition, known=Known(*(to_length(k, N) for k in condition.known)))
         points, logits = run(network, part, t[rows.to(t.device)].to(part), condition)
         output[where, :n], pen[where, :n] = points[: len(where), :n], logits[: len(where), :n]
     real = (torch.arange(x.shape[1], device=x.device) < told.length[:, None])[..., None]
     return output * real, pen * real  # what a network says past the end means nothing
 
 
-def _to_length(value: Tensor, N: int) -> Tensor:
+def to_length(value: Tensor, N: int) -> Tensor:
     """(b, M, C) cut or zero-padded to (b, N, C)."""
     return F.pad(value, (0, 0, 0, N - value.shape[1]))
 
@@ -156,7 +156,7 @@ def run_stroke_unet(network: nn.Module, x: Tensor, t: Tensor, told: Condition) -
     _refuse_known("stroke_unet", told)
     c, N = network.config, x.shape[1]
     label = torch.where(told.label >= (c.num_classes or 0), -1, told.label) if c.num_classes else None
-    output, pen = network(_to_length(x, c.points), model_time(t, c), label)
+    output, pen = network(to_length(x, c.points), model_time(t, c), label)
     return output[:, :N], lift_pen(pen)[:, :N]
 
 

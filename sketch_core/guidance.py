@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .denoisers import ROW_TILE, Denoise, Prediction
+from .denoisers import POINT_TILE, ROW_TILE, Denoise, Prediction, to_length
 from .pen import lift_probability
 from .perceptual import Perceptual
 from .schedules import AlphaBar
@@ -131,7 +131,8 @@ def guided(
     scale means the same for every energy, sketch and time, and the shift ends with the noise.
 
     energy    what the denoiser sees, t (b,), which sketches (b,) -> (b,); called with ROW_TILE sketches at a
-              time, repeated where there are fewer, so that no sketch depends on its batch.
+              time, repeated where there are fewer and cut or padded to the tile of points that holds them,
+              so that no sketch depends on its batch.
     scale     root mean square shift of the places in units of sqrt(1 - ᾱ) model units, all steps together;
               0 is the denoiser itself.
     length    (B,)  points of each sketch.
@@ -156,7 +157,7 @@ def guided(
         here, when, who = _rows(seen, rows), t[rows], active[rows.to(active.device)]
         size = scale / steps * (1 - alpha_bar(when)).sqrt()
         for _ in range(steps):
-            pull = _pull(energy, here, when, who)
+            pull = _pull(energy, here, when, who, length)
             moves = [_move(pull[k], int(length[i]), reach) for k, i in enumerate(who.tolist())]
             shift = torch.stack(moves) * size[:, None, None]
             here = replace(here, points=here.points + shift.to(here.points))
@@ -169,21 +170,29 @@ def _rows(seen: Prediction, rows: Tensor) -> Prediction:
     return Prediction(*(part[rows.to(part.device)] for part in (seen.points, seen.pen, seen.calls)))
 
 
-def _pull(energy: Energy, seen: Prediction, t: Tensor, active: Tensor) -> Tensor:
-    """-d energy / d place, (b, N + 1, 2) float64 on the CPU. Works under inference mode too."""
-    pulls = []
-    for first in range(0, len(t), ROW_TILE):
-        tile = torch.arange(first, first + ROW_TILE).clamp(max=len(t) - 1)
-        with torch.inference_mode(False), torch.enable_grad():
-            # clones: tensors of inference mode cannot be kept for backward
-            part = _rows(seen, tile)
-            at = places(part.points.detach().clone()).requires_grad_()
-            part = Prediction(at.diff(dim=1), part.pen.detach().clone(), part.calls.clone())
-            value = energy(part, t[tile].clone(), active[tile.to(active.device)].clone())
-            check_shape("energy", value, f"{ROW_TILE}")
-            (gradient,) = torch.autograd.grad(value.sum(), at)
-        pulls.append(-gradient[: len(t) - first].cpu().double())
-    return torch.cat(pulls)
+def _pull(energy: Energy, seen: Prediction, t: Tensor, active: Tensor, length: Tensor) -> Tensor:
+    """-d energy / d place, (b, N + 1, 2) float64 on the CPU. Works under inference mode too.
+
+    In groups of one padded length, as networks run: sums over points round as there are points to sum.
+    """
+    pull = torch.zeros(len(t), seen.points.shape[1] + 1, 2, dtype=torch.float64)
+    padded = (-(-length[active.to(length.device)] // POINT_TILE) * POINT_TILE).tolist()
+    for N in sorted(set(padded)):
+        group = torch.tensor([i for i, n in enumerate(padded) if n == N])
+        for rows in group.split(ROW_TILE):
+            tile = torch.cat([rows, rows[-1:].expand(ROW_TILE - len(rows))])
+            with torch.inference_mode(False), torch.enable_grad():
+                # clones: tensors of inference mode cannot be kept for backward
+                part = _rows(seen, tile)
+                points, pen = (to_length(value.detach(), N).clone() for value in (part.points, part.pen))
+                at = places(points).requires_grad_()
+                part = Prediction(at.diff(dim=1), pen, part.calls.clone())
+                value = energy(part, t[tile].clone(), active[tile.to(active.device)].clone())
+                check_shape("energy", value, f"{ROW_TILE}")
+                (gradient,) = torch.autograd.grad(value.sum(), at)
+            n = min(N + 1, pull.shape[1])
+            pull[rows, :n] = -gradient[: len(rows), :n].cpu().double()
+    return pull
 
 
 def _move(pull: Tensor, n: int, reach: float) -> Tensor:
@@ -201,7 +210,8 @@ def _move(pull: Tensor, n: int, reach: float) -> Tensor:
 class Likeness:
     """The energy of not looking like given pictures: a perceptual distance from the drawing's own picture.
 
-    The drawing, whatever its size, is first put into the box of the picture's ink, which it fills.
+    The drawing, whatever its size, is first put into the box of the picture's ink, which it fills. It is
+    compared where the pictures are, with a `perceptual` that is there too; it may come from another device.
 
     pictures    (B, H, W)  ink in [0, 1], one a sketch.
     length      (B,)       points of each sketch.
@@ -222,8 +232,9 @@ class Likeness:
     ) -> None:
         check_shape("pictures", pictures, "B H W")
         with torch.inference_mode(False), torch.no_grad():
-            self.perceptual, self.length, self.line_width, self.blur = perceptual, length, line_width, blur
+            self.perceptual, self.line_width, self.blur = perceptual, line_width, blur
             self.pictures = pictures.detach().clone()
+            self.length = length.to(self.pictures.device)
             self.down = None if down is None else down.detach().clone()
             self.box = ink_box(self.pictures, line_width)
             # in tiles, as every other picture it is compared with
@@ -232,21 +243,21 @@ class Likeness:
             self.wanted = [torch.cat(maps)[: len(pictures)] for maps in zip(*tiles, strict=True)]
 
     def __call__(self, seen: Prediction, t: Tensor, active: Tensor) -> Tensor:
-        active = active.to(self.pictures.device)
-        ink = self.picture(seen, active)
+        device = self.pictures.device
+        active = active.to(device)
+        here = Prediction(*(part.to(device) for part in (seen.points, seen.pen, seen.calls)))
+        ink = self.picture(here, active)
         return self.perceptual.between(self.perceptual.describe(ink), [maps[active] for maps in self.wanted])
 
     def picture(self, seen: Prediction, active: Tensor) -> Tensor:
         """(b, H, W): the drawing as it is compared."""
         N = seen.points.shape[1]
-        real = torch.arange(N + 1, device=seen.points.device) <= self.length[active, None].to(
-            seen.points.device
-        )
+        real = torch.arange(N + 1, device=self.length.device) <= self.length[active, None]
         if self.down is None:
             down = 1 - lift_probability(seen.pen).to(seen.points)
             down = F.pad(down, (1, 0), value=1.0)  # the first line is always drawn
         else:
-            down = self.down[active, : N + 1].to(seen.points)
+            down = to_length(self.down[active, :, None], N + 1)[..., 0].to(seen.points)
         at = into_box(places(seen.points), real, self.box[active].to(seen.points))
         height, width = self.pictures.shape[1:]
         size = (width, height)

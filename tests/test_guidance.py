@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sketch_core import samplers
 from sketch_core.data.ndjson import read_ndjson
-from sketch_core.denoisers import ROW_TILE, Condition, Prediction, bind
+from sketch_core.denoisers import ROW_TILE, Condition, Prediction, bind, to_length
 from sketch_core.guidance import Anchors, Likeness, anchored, guided, ink_box, into_box, places
 from sketch_core.hub import find_weights, load_weights
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
@@ -60,7 +60,8 @@ def towards(target: Tensor, weight: float = 1.0):
     wanted = centred(places(target), LENGTH)
 
     def energy(seen: Prediction, t: Tensor, active: Tensor) -> Tensor:
-        apart = centred(places(seen.points), LENGTH[active]) - wanted[active]
+        at = places(seen.points)
+        apart = centred(at, LENGTH[active]) - to_length(wanted[active], at.shape[1])
         return weight * apart.square().sum((1, 2))
 
     return energy
@@ -284,6 +285,28 @@ def test_a_prediction_is_the_same_bits_in_any_batch(kind):
         part = denoise(x[rows], T[rows], rows)
         assert torch.equal(part.points, whole.points[rows])
         assert torch.equal(part.pen, whole.pen[rows])
+        short = int(LENGTH[rows].max())  # a batch is as wide as its longest sketch
+        alone = denoise(x[rows, :short], T[rows], rows)
+        assert torch.equal(alone.points, whole.points[rows, :short])
+
+
+@pytest.mark.parametrize("width", [N, 40])
+def test_an_energy_s_gradient_is_taken_on_the_same_points_in_any_batch(width):
+    """Sums round as there are points to sum: each sketch is shown cut or padded to its own tile of points."""
+    asked = {}
+
+    def energy(seen: Prediction, t: Tensor, active: Tensor) -> Tensor:
+        asked.update((i, (seen.points.shape[1], seen.pen.shape[1])) for i in active.tolist())
+        return seen.points.square().sum((1, 2))
+
+    wide = functools.partial(to_length, N=width)
+
+    def denoise(x: Tensor, t: Tensor, active: Tensor) -> Prediction:
+        seen = sees(offsets())(x, t, active)
+        return Prediction(wide(seen.points), wide(seen.pen), seen.calls)
+
+    assert ask(guided(denoise, energy, 0.1, alpha_bar_cosine, length=LENGTH)).shape == (B, width, 2)
+    assert asked == {i: (16, 16) if n <= 16 else (32, 32) for i, n in enumerate(LENGTH.tolist())}
 
 
 def own_pace(step):
@@ -319,6 +342,23 @@ def test_a_drawing_looks_like_its_own_picture_wherever_and_however_large_it_is()
     assert (same[lines] < 0.5 * away[lines]).all()  # its box is known to half a pixel
     assert same[lines].mean() < 0.15 * away[lines].mean()
     torch.testing.assert_close(same, large, rtol=0, atol=1e-4)
+
+
+def test_a_drawing_from_another_device_is_compared_where_the_pictures_are(monkeypatch):
+    """As from a GPU; here the meta device is the pictures', and the drawing comes from the CPU."""
+    energy = Likeness(Perceptual(lambda ink: [ink[:, None]]), pictures(), LENGTH, line_width=1.5)
+    energy.pictures, energy.wanted = energy.pictures.to("meta"), [maps.to("meta") for maps in energy.wanted]
+    shown = []
+
+    def picture(seen: Prediction, active: Tensor) -> Tensor:
+        shown.append({part.device.type for part in (seen.points, seen.pen, active)})
+        return seen.points.sum((1, 2))[:, None, None].expand(-1, 24, 24)
+
+    monkeypatch.setattr(energy, "picture", picture)
+    value = energy(Prediction(offsets().requires_grad_(), normal(B, N, 3), torch.ones(B)), T, EVERYONE)
+    assert shown == [{"meta"}]
+    assert value.requires_grad  # the way back to the drawing's own device is autograd's
+    assert (value.device.type, value.shape) == ("meta", (B,))
 
 
 def test_the_pen_is_the_denoiser_s_unless_it_is_given():
@@ -365,7 +405,7 @@ def test_one_tile_of_sketches_is_asked_at_a_time():
         return seen.points.square().sum((1, 2))
 
     ask(guided(sees(offsets()), energy, 0.1, alpha_bar_cosine, length=LENGTH))
-    assert asked == [[0, 1, 2, 3], [4, 5, 6, 6]]
+    assert asked == [[0, 1, 4, 6], [2, 3, 5, 5]]  # of up to 16 points, and of up to 32
     assert ROW_TILE == 4
 
     def wrong(seen, t, active):
