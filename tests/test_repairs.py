@@ -11,7 +11,17 @@ from sketch_core import __main__ as cli
 from sketch_core import naming
 from sketch_core.data import write_npz
 from sketch_core.evaluate import repairs
-from sketch_core.evaluate.repairs import Damaged, chamfer, chosen, displaced, half, nearness, pixels
+from sketch_core.evaluate.repairs import (
+    Damaged,
+    blanked,
+    chamfer,
+    chosen,
+    displaced,
+    half,
+    healed,
+    nearness,
+    pixels,
+)
 from sketch_core.knitter import SketchModel
 from sketch_core.strokes import Sketch, sketch_to_stroke3
 from tests.test_knitter import METADATA
@@ -144,9 +154,72 @@ def test_the_command_prints_a_line_a_level_and_writes_what_was_asked_for(data, p
     assert [run["clean"] for run in report["runs"]] == [1, 1, 1, 1]
     assert report["runs"][3]["prefix_exact"] == 1
     assert report["k"] == repairs.K
+    assert report["model"]["file"].startswith("stroke_transformer.quickdraw345")
+    assert len(report["model"]["sha256"]) == 64
+    settings = {"strength": 0.5, "steps": 2, "guidance": None, "sampler": None, "seed": 0}
+    assert report["settings"] == settings
     assert len(list((tmp_path / "sheets").glob("*.png"))) == 4
     assert cli.main([*argv, *out]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["heal", "complete"])
+def test_the_report_names_the_weights_whichever_verb_is_measured(data, parts, tmp_path, verb):
+    argv = ["evaluate", "repairs", "--data", str(data), "--classes", "cat", "--count", "1", "--steps", "2"]
+    out = tmp_path / "r.json"
+    assert cli.main([*argv, "--verbs", verb, "--lost", "0.3", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert len(report["model"]["sha256"]) == 64
+    assert report["settings"]["steps"] == 2
+
+
+def test_drawings_that_cannot_be_measured_are_refused_before(data, parts, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="the judge does not know None, owl, so it cannot tell"):
+        Damaged([toy("cat", 0), toy("owl", 0), Sketch(toy("cat", 0).strokes)], Judge())
+    with pytest.raises(ValueError, match="there is no drawing to damage"):
+        Damaged([], Judge())
+    one = [Sketch(toy("cat", i).strokes[:1], label="cat") for i in range(2)]
+    monkeypatch.setattr(repairs, "chosen", lambda *args: one)
+    assert cli.main(["evaluate", "repairs", "--data", str(data), "--classes", "cat"]) == 1
+    printed = capsys.readouterr()
+    assert "none of the 2 drawings has two strokes, so none can be halved" in printed.err
+    assert not printed.out
+
+
+def test_nothing_is_left_of_where_lost_points_were(parts):
+    stroke = np.array([[0, 0], [90, 400], [30, 0], [-300, 70], [9, 9], [60, 30], [500, 500]])
+    lost = np.array([False, True, False, True, True, False, True])
+    away = [np.array([[800, 800], [801, 5]]), np.array([True, True])]
+    source = Sketch((stroke, away[0]), label="cat")
+    blank = blanked(source, [lost, away[1]])
+    np.testing.assert_allclose(
+        blank.strokes[0], [[0, 0], [15, 0], [30, 0], [40, 10], [50, 20], [60, 30], [60, 30]], atol=1e-4
+    )
+    assert blank.strokes[1].tolist() == [[60, 30], [60, 30]]
+    assert blank.label is None
+    elsewhere = [np.where(mask[:, None], 7 * line - 3, line) for line, mask in ((stroke, lost), away)]
+    assert blanked(Sketch(tuple(elsewhere), label="cat"), [lost, away[1]]) == blank
+
+
+def test_heal_is_measured_without_the_lost_points(parts, monkeypatch):
+    """Lost points that lay elsewhere: the same drawings come out."""
+    toys = [toy("cat", i) for i in range(3)]
+    marked = [repairs.by_chance(one, 0.3, np.random.default_rng([0, i])) for i, one in enumerate(toys)]
+    assert any(mask.any() for _, masks in marked for mask in masks)
+    moved = [
+        Sketch(
+            tuple(np.where(m[:, None], s * 3 + 40, s) for s, m in zip(one.strokes, masks, strict=True)),
+            label="cat",
+        )
+        for one, masks in marked
+    ]
+    drawn = []
+    for sketches in (toys, moved):
+        damaged = Damaged(toys, Judge())
+        damaged.sketches = sketches
+        drawn.append(healed(damaged, parts, 0.3, steps=2)[1])
+    assert drawn[0]["guessed"] == drawn[1]["guessed"]
+    assert drawn[0]["told"] == drawn[1]["told"]
 
 
 @pytest.mark.parametrize(

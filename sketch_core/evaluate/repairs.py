@@ -12,7 +12,8 @@ Chamfer: how far the pixels of line of two fitted drawings lie from one another,
 averaged. "own" is the share of the other mended drawings of its class that are farther from a mended drawing
 than its own original is.
 
-Limits: points displaced independently are not how a hand shakes; halves are by the number of strokes.
+Limits: points displaced independently are not how a hand shakes; halves are by the number of strokes. Heal is
+told which points of which stroke are lost, and so how many there were, but not where they lay.
 """
 
 from __future__ import annotations
@@ -66,6 +67,13 @@ class Damaged:
 
     def __init__(self, sketches: Sequence[Sketch], judge: Recognizer, seed: int = 0) -> None:
         self.sketches, self.judge, self.seed = list(sketches), judge, seed
+        if not self.sketches:
+            raise ValueError("there is no drawing to damage, wanted at least one. Raise --count.")
+        if unknown := sorted({str(one.label) for one in self.sketches} - set(judge.classes)):
+            raise ValueError(
+                f"the judge does not know {', '.join(unknown)}, so it cannot tell what comes back. "
+                f"Leave that out of --classes, or choose another --judge."
+            )
         self.targets = np.array([judge.classes.index(sketch.label) for sketch in sketches])
         self.clean = self.right(sketches)
 
@@ -125,8 +133,9 @@ def healed(damaged: Damaged, model, share: float, **options) -> tuple[dict, dict
     marked = [by_chance(sketch, share, damaged.rng(i)) for i, sketch in enumerate(damaged.sketches)]
     left = [dataclasses.replace(broken(*one), label=None) for one in marked]
     masks = [masks for _, masks in marked]
-    guessed = heal(model, [dataclasses.replace(one, label=None) for one, _ in marked], lost=masks, **options)
-    told = heal(model, damaged.sketches, lost=masks, **options)
+    blank = [blanked(*one) for one in marked]
+    guessed = heal(model, blank, lost=masks, **options)
+    told = heal(model, damaged.told(blank), lost=masks, **options)
     found = {"level": share, **damaged.report(left, guessed, told)}
     return found, {"clean": damaged.sketches, "rough": left, "guessed": guessed, "told": told}
 
@@ -146,6 +155,26 @@ def completed(damaged: Damaged, model, **options) -> tuple[dict, dict[str, list[
     ]
     found["prefix_exact"] = np.mean(kept)
     return found, {"clean": damaged.sketches, "rough": halves, "guessed": guessed, "told": told}
+
+
+def blanked(sketch: Sketch, lost: Sequence[np.ndarray]) -> Sketch:
+    """The drawing with nothing left of where its lost points were; nobody says what it shows.
+
+    They lie evenly on the line from the last point that stays to the next one of the stroke, and on the one
+    where there is but one; where there is none, on the last point that stays of strokes before, or else the
+    first of all. So bounds, and the length and the bends of what is lost, are those of what stays.
+    """
+    stays = np.concatenate([stroke[~mask] for stroke, mask in zip(sketch.strokes, lost, strict=True)])
+    nearest, strokes = stays[0], []
+    for stroke, mask in zip(sketch.strokes, lost, strict=True):
+        at, left = np.arange(len(stroke)), np.flatnonzero(~mask)
+        if len(left):
+            points = np.stack([np.interp(at, left, stroke[left, axis]) for axis in (0, 1)], 1)
+            points[left], nearest = stroke[left], stroke[left[-1]]
+        else:
+            points = np.tile(nearest, (len(stroke), 1))
+        strokes.append(points)
+    return dataclasses.replace(sketch, strokes=tuple(strokes), label=None)
 
 
 # ---- how near drawings are -------------------------------------------------------------------------
@@ -232,7 +261,13 @@ def main(argv: Sequence[str]) -> int:
     if "heal" in verbs:
         runs += [("heal", lambda at=at: healed(damaged, model, at, **options)) for at in lost]
     if "complete" in verbs:
-        some = Damaged([one for one in sketches if len(one.strokes) > 1], judge, args.seed)
+        several = [one for one in sketches if len(one.strokes) > 1]
+        if not several:
+            raise ValueError(
+                f"none of the {len(sketches)} drawings has two strokes, so none can be halved. Raise "
+                f"--count, choose other --classes, or leave complete out of --verbs."
+            )
+        some = Damaged(several, judge, args.seed)
         runs.append(("complete", lambda: completed(some, model, **options)))
     note, weights = judge_note(args.judge), judge_note(args.model)
     sys.stdout.write(
@@ -251,7 +286,8 @@ def main(argv: Sequence[str]) -> int:
             _sheet(args, drawings, f"{verb}-{round(100 * found['level']):02d}.png")
     if args.out is not None:
         told = {
-            "model": own,
+            "model": weights,
+            "settings": {"strength": args.strength, **options},
             "judge": note,
             "split": args.split,
             "classes": classes,
