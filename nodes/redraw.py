@@ -403,10 +403,9 @@ class Run:
         name = named(self.class_name, self.other_class)
         settings = {name: getattr(self, name) for name in ("steps", "sampler", "schedule", "guidance")}
         total = len(sketches) * count
-        if (
-            verb == "complete" or options.get("lost") is not None
-        ):  # then those without a name are mended first
-            total += naming.LOOKS * len(naming.unnamed(sketch_model, sketches, name))
+        if verb != "vary":  # those without a name are mended first
+            lost = None if verb == "complete" else options.get("lost") or ()
+            total += naming.LOOKS * len(redraw.hard_to_name(sketch_model, sketches, name, lost))
         with host.running(model, total=TICKS) as tick:
             made = getattr(redraw, verb)(
                 sketch_model,

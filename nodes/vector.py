@@ -59,16 +59,17 @@ class LoadSVG(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        if file == NO_FILE:
-            return True  # an SVG may come through the wire; without one, `execute` says so
+    def validate_inputs(cls, file: str, text: str | None = "") -> bool | str:
+        # text is None where it comes through a wire: `execute` says whether there is any, as of an SVG's wire
+        if file == NO_FILE or text is None or text.strip():
+            return True
         return host.check_file(file)
 
     @classmethod
     def fingerprint_inputs(
         cls, file: str, class_name: str = "", simplify: float = 0.0, svg=None, text: str = ""
     ) -> str:
-        return "" if file == NO_FILE else host.file_state(file)
+        return "" if file == NO_FILE or (text or "").strip() else host.file_state(file)
 
     @classmethod
     def execute(cls, file: str, class_name: str, simplify: float, svg=None, text: str = "") -> io.NodeOutput:
@@ -78,7 +79,7 @@ class LoadSVG(io.ComfyNode):
         if svg is not None:
             sources = {f"SVG {i}": item.getvalue() for i, item in enumerate(svg.data)}
         elif text.strip():
-            sources = {"text": text.strip().encode("utf-8")}
+            sources = {"text": text.strip()}
         elif file == NO_FILE:
             raise ValueError("there is no SVG to read. Put a file into the input folder and press R.")
         else:

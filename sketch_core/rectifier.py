@@ -173,7 +173,9 @@ def sample_guided(
     else:
         parts = [bring(sketch, size_of_whole(sketch), model.longest) for sketch in guide.sketches]
         parts = [part for part in parts for _ in range(count)]
-        around = _to_places(own, parts, guide.looseness, model.scale)
+        rough = [roughness(sketch) for sketch in guide.sketches]
+        rough = [one for one in rough for _ in range(count)]
+        around = _to_places(rough, parts, guide.looseness, model.scale)
         found = _walk(model, labels, list(map(len, parts)), generators, around, **options)
         found = [_believing(part, guide.looseness, *one) for part, one in zip(parts, found, strict=True)]
         framed = zip(own, parts, found, strict=True)
@@ -254,14 +256,14 @@ def _walk(
     return drawn
 
 
-def _to_places(sources: Sequence[Sketch], parts: Sequence[Given], looseness: float, scale: float) -> Around:
-    """Every point near its own place, as near as the drawing is rough."""
-    rough = [max(roughness(source), LEAST) * SIDE * looseness / scale for source in sources]
+def _to_places(rough: Sequence[float], parts: Sequence[Given], looseness: float, scale: float) -> Around:
+    """Every point near its own place, as near as the drawing is `rough`."""
+    spreads = [max(one, LEAST) * SIDE * looseness / scale for one in rough]
 
     def around(rows: slice, length: Tensor, alpha_bar: AlphaBar, denoise: Denoise) -> Denoise:
         pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
         at = pad([torch.from_numpy(part.points * part.zoom / scale) for part in parts[rows]])
-        spread = torch.tensor(rough[rows], dtype=at.dtype)[:, None].expand(at.shape[:2])
+        spread = torch.tensor(spreads[rows], dtype=at.dtype)[:, None].expand(at.shape[:2])
         return anchored(denoise, Anchors(at, spread), length, alpha_bar)
 
     return around
@@ -324,12 +326,12 @@ def _box_frame(model: SketchModel, source: Sketch, points: Tensor, pen: Tensor, 
 def _as_it_is(model: SketchModel, sketch: Sketch) -> Drawn:
     rows = torch.from_numpy(sketch_to_stroke3(sketch))
     pen = SURE * F.one_hot(rows[:, 2].long(), len(PenState)).float()
-    return rows[:, :2] / model.scale, pen, 0.0
+    return rows[:, :2] * size_of_whole(sketch) / model.scale, pen, 0.0
 
 
 def _frame(sketch: Sketch) -> Frame:
     x, y = sketch.strokes[0][0]
-    return Frame(sketch.canvas, (float(x), float(y)), 1.0)
+    return Frame(sketch.canvas, (float(x), float(y)), 1 / size_of_whole(sketch))
 
 
 def _latent(

@@ -26,7 +26,7 @@ from .denoisers import Condition, Denoise, Prediction, takes_known
 from .given import Given, bring, put_back, size_of_part, size_of_whole, without_between
 from .knitter import BATCH, Emerging, SketchModel, sketch_generator
 from .models.stroke_transformer import Known
-from .naming import ANY_CLASS, LOOKS, classes_of
+from .naming import ANY_CLASS, LOOKS, classes_of, unnamed
 from .pen import lift_probability
 from .recognizer import Recognizer
 from .schedules import ALPHA_BARS, Stride
@@ -132,10 +132,8 @@ def heal(
         some = [masks[i] for i in which]
         return heal(model, [sources[i] for i in which], lost=some, **_to_name(model, sampling))
 
-    def damaged(i: int) -> bool:
-        return masks is not None and any(np.any(mask) for mask in masks[i])
-
-    labels = classes_of(model, sources, class_name, recognizer, mend=mend, damaged=damaged)
+    hard = hard_to_name(model, sources, class_name, [] if masks is None else masks)
+    labels = classes_of(model, sources, class_name, recognizer, mend=mend, damaged=hard.__contains__)
     options = {"count": count, "start": start, "seed": seed, **sampling}
     healed = [source for source in sources for _ in range(count)]
     if masks is not None:
@@ -158,6 +156,17 @@ def heal(
             )
         healed = [one for group in zip(*drawn, strict=True) for one in group]
     return healed
+
+
+def hard_to_name(
+    model: SketchModel, sketches: Sequence[Sketch], class_name: str | None, lost: Sequence | None = None
+) -> list[int]:
+    """Which sketches are mended, LOOKS times, before they are named.
+
+    lost  the masks that `heal` is given for each sketch, () for none; None: all are to be completed.
+    """
+    unknown = unnamed(model, sketches, class_name)
+    return [i for i in unknown if lost is None or (len(lost) and any(map(np.any, lost[i])))]
 
 
 def vary(

@@ -172,14 +172,16 @@ def heal(args: argparse.Namespace, line: Any) -> None:
         raise ValueError(f"{args.source} has nothing {where}. Give a wider --gap, --erase, or --strength.")
     options = {"lost": [masks for _, masks in marked], "strength": args.strength}
     sources = [sketch for sketch, _ in marked]
-    _redraw(args, line, redraw.heal, options, sources, before=_mended_to_name(args))
+    _redraw(args, line, redraw.heal, options, sources, before=_mended_to_name(args, options["lost"]))
 
 
-def _mended_to_name(args: argparse.Namespace) -> Callable[[Any, Sequence], int]:
+def _mended_to_name(args: argparse.Namespace, lost: Sequence | None = None) -> Callable[[Any, Sequence], int]:
     """How many drawings are mended first, because nobody says what they show."""
-    from . import naming
+    from . import naming, redraw
 
-    return lambda model, sources: naming.LOOKS * len(naming.unnamed(model, sources, args.class_name))
+    return lambda model, sources: (
+        naming.LOOKS * len(redraw.hard_to_name(model, sources, args.class_name, lost))
+    )
 
 
 def picture(path: Path):

@@ -419,14 +419,14 @@ def test_one_tile_of_sketches_is_asked_at_a_time():
 def test_the_embedded_model_draws_what_the_picture_shows():
     """From noise alone: over seeds, drawings look more like the picture the more they are asked to."""
     try:
-        find_weights("default")
+        find_weights("base")
         find_weights("recognizer")
     except ValueError:
         pytest.skip("the embedded weights are not there")
-    weights, eye = load_weights("default"), sketch_perceptual(load_weights("recognizer").model)
+    weights, eye = load_weights("base"), sketch_perceptual(load_weights("recognizer").model)
     sketch = next(s for s in read_ndjson(DATA / "drawings.ndjson") if s.label == "apple")
     picture = torch.from_numpy(rasterize([sketch], 48, line_width=1.5))
-    many, n = 4, sketch.num_points - 1
+    many, n = 16, sketch.num_points - 1
     length = torch.full((many,), n)
     label = torch.full((many,), weights.metadata.classes.index("apple"))
     energy = Likeness(eye, picture.expand(many, 48, 48), length, line_width=1.5)

@@ -13,6 +13,7 @@ from tests import fake_comfyui
 from tests.stand_in_hub import LARGE, SOON, drawing_model, stand_in_hub
 
 MARKED = f"{LARGE} (download 2.7 MB)"
+BASE = "stroke_transformer.quickdraw345"  # comes with the pack beside the default
 
 
 @pytest.fixture
@@ -56,19 +57,19 @@ def shown() -> bool:
 
 
 def test_what_can_be_chosen(node, folder):
-    assert options(node) == ["default", MARKED]
+    assert options(node) == ["default", BASE, MARKED]
     drawing_model(folder / "mine.safetensors")
     (folder / "damaged.safetensors").write_bytes(b"not weights")  # says so when it is loaded
-    assert options(node) == ["default", "damaged.safetensors", "mine.safetensors", MARKED]
+    assert options(node) == ["default", BASE, "damaged.safetensors", "mine.safetensors", MARKED]
     drawing_model(folder / f"{LARGE}.safetensors")
-    assert options(node) == ["default", LARGE, "damaged.safetensors", "mine.safetensors"]
+    assert options(node) == ["default", BASE, LARGE, "damaged.safetensors", "mine.safetensors"]
 
 
 def test_models_that_do_not_draw_are_not_listed(node, folder, pack):
     classifier = pack.part("sketch_core.hub").find_weights("recognizer")
     (folder / "classifier.safetensors").write_bytes(classifier.read_bytes())
     (folder / classifier.name).write_bytes(classifier.read_bytes())  # as a manifest name has it
-    assert options(node) == ["default", MARKED]
+    assert options(node) == ["default", BASE, MARKED]
 
 
 def test_a_choice_stays_valid_whether_the_file_is_here_or_not(node, folder, pack):

@@ -100,6 +100,19 @@ def test_no_file_at_all(pack):
     assert "no file 'b.svg'" in node.validate_inputs("b.svg")
 
 
+def test_pasted_text_needs_no_file(pack):
+    node = pack.nodes["SK_LoadSVG"]
+    assert node.validate_inputs("gone.svg", text=svg()) is True
+    assert node.fingerprint_inputs("gone.svg", text=svg()) == ""
+    assert len(pack.run("SK_LoadSVG", file="gone.svg", text=svg())) == 1
+    assert "no file 'gone.svg'" in node.validate_inputs("gone.svg", text=" ")
+
+
+def test_pasted_text_may_name_any_encoding(pack):
+    text = '<?xml version="1.0" encoding="UTF-16"?>' + svg()
+    assert len(pack.run("SK_LoadSVG", file="none", text=text)) == 1
+
+
 @pytest.mark.parametrize("name", ["../secret.svg", "/etc/secret.svg", "sketch/../../secret.svg [output]"])
 def test_no_path_leads_out(pack, name):
     (pack.host.base / "secret.svg").write_text(svg())

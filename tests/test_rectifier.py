@@ -81,6 +81,23 @@ def test_strength_0_is_the_drawing_itself(model):
             np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
+def test_the_shortest_stroke_is_as_long_at_strength_0_as_above(model):
+    """In units of the model's canvas: the drawing's longer side, 340.25 of its own, is 255 of them."""
+    source = polygon()  # a round line, and one of 341.5
+    drawn = sample_guided(model, Guide((source,), 0.0))
+    assert drawn.frames[0].zoom == pytest.approx(1 / size_of_whole(source))
+    for shortest, left in ((255.0, 2), (258.0, 1)):
+        (one,) = decode_pen(drawn, min_stroke=shortest)
+        assert len(one.strokes) == left
+
+
+def test_how_rough_a_drawing_is_is_asked_once(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rectifier, "roughness", lambda sketch: asked.append(sketch) or 0.05)
+    rectify(model, [polygon(), wave(12)], count=3, **FEW)
+    assert len(asked) == 2
+
+
 def test_strength_1_is_the_model_s_own_drawing(model):
     source = wave(12)
     latent = sample_guided(model, Guide((source,), 1.0), seed=3, start=2, **FEW)

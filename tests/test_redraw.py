@@ -552,3 +552,16 @@ def test_what_lies_between_comes_from_both_drawings(model):
 def test_what_interpolate_refuses(model, options, message):
     with pytest.raises(ValueError, match=message):
         interpolate(model, wave(), wave(), **options)
+
+
+def test_only_sketches_with_a_lost_point_are_mended_to_be_named(model):
+    from sketch_core.redraw import hard_to_name
+
+    sketches = [wave(12, label=None), wave(12), wave(12, label=None)]
+    none = [[np.zeros(len(stroke), bool) for stroke in one.strokes] for one in sketches]
+    some = [[~mask for mask in masks] for masks in none]
+    assert hard_to_name(model, sketches, None) == [0, 2]
+    assert hard_to_name(model, sketches, None, []) == []
+    assert hard_to_name(model, sketches, None, none) == []
+    assert hard_to_name(model, sketches, None, [none[0], some[1], some[2]]) == [2]
+    assert hard_to_name(model, sketches, "cat", some) == []
