@@ -284,7 +284,7 @@ def test_any_damage_to_the_header_is_a_clear_error_or_harmless(whole, data):
 
 def test_unknown_names_and_missing_files(tmp_path):
     with pytest.raises(
-        ValueError, match=r"unknown model 'moodel'. Known: default, recognizer, .*; or give a path"
+        ValueError, match=r"unknown model 'moodel'. Known: default, base, recognizer, .*; or give a path"
     ):
         load_weights("moodel")
     with pytest.raises(ValueError, match=r"there is no weight file .*gone.safetensors. Check the path"):

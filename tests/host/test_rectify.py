@@ -47,7 +47,8 @@ def test_a_scribble_becomes_an_svg_and_a_hint(comfyui):
         "class_type": "SK_ToImage",
         "inputs": {"sketch": ["4", 0], "line_width": 0.0, "background": "white", **place()},
     }
-    graph["11"] = {"class_type": "SaveImage", "inputs": {"images": ["10", 2], "filename_prefix": "hint"}}
+    saved = {"images": ["10", 2], "filename_prefix": "rectified_hint"}
+    graph["11"] = {"class_type": "SaveImage", "inputs": saved}
     run = comfyui.run(graph)
     assert run.error is None, run.error
     values = [data["value"] for data in run.of("progress") if data["node"] == "3"]
@@ -62,7 +63,7 @@ def test_a_scribble_becomes_an_svg_and_a_hint(comfyui):
         assert len(sketch.strokes) == len(source.strokes)
         middle = np.concatenate(sketch.strokes).mean(0) / 2  # 512 pixels for 256 units: it lies where it lay
         assert np.abs(middle - np.concatenate(source.strokes).mean(0)).max() < 8
-    hints = sorted((comfyui.base / "output").glob("hint*.png"))
+    hints = sorted((comfyui.base / "output").glob("rectified_hint*.png"))
     assert len(hints) == 2
     hint = np.asarray(Image.open(hints[0]).convert("L"))
     assert hint.shape == (512, 512)
