@@ -13,7 +13,9 @@ Measured on the embedded model with rough drawings (every point displaced at ran
 points, a walk from pure noise and the spread near the true one rectify best; starting half way keeps the
 noise. `Likeness` alone (no points known) wants a scale of 1 to 2, a scale of 4 copies the roughness too.
 
-Limits: systems are solved on the CPU in float64, a sketch at a time.
+Limits: `anchored` weighs as if noise were white on offsets, as that of the embedded models is; a network
+whose noise is white on places follows anchors less well than it could. Systems are solved on the CPU in
+float64, a sketch at a time.
 """
 
 from __future__ import annotations

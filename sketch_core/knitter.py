@@ -31,9 +31,10 @@ from .shortcut import Curve, Recognize, Shortcut
 from .strokes import Sketch, StrokeLatent
 from .weight_file import Loaded, Metadata, load_file
 
-# Of models that do not ask for something else. Chosen with a classifier that is not the embedded one, on
-# validation drawings: of the settings tried, none above 36 network calls, ddpm was recognized as often as
-# ddim and covered more of the real drawings.
+# Of models that do not ask for something else. Chosen with the embedded recognizer, on validation drawings:
+# of 8 to 18 steps and of guidance 1.7, 2.1 and 2.3 the fewest steps at which nothing is lost, and the least
+# guidance at which 85 % as many drawings are named right as real ones; ddpm did better than ddim and
+# dpmpp_2m.
 DEFAULTS = {"sampler": "ddpm", "schedule": "uniform", "steps": 12, "guidance": 2.1}
 GUIDED = (0.1, 0.7)  # guidance acts between these times; elsewhere it costs calls and variety
 MAX_COUNT = 100_000

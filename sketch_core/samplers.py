@@ -67,7 +67,7 @@ def sample_ddim(
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
         a, b = alpha_bar(walk.t), alpha_bar(s)
-        eps = _noise_part(walk.x, step.prediction.points, a)
+        eps = noise_part(walk.x, step.prediction.points, a)
         x0_part, eps_part = _like(x, b.sqrt()), _like(x, (1 - b).sqrt())
         walk.move(s, x0_part * step.prediction.points + eps_part * eps)  # Eq. 12, sigma = 0
     return walk.finished()
@@ -94,7 +94,7 @@ def sample_ddpm(
         s = walk.ahead(stride(step))
         a, b = alpha_bar(walk.t), alpha_bar(s)
         variance = (1 - b) / (1 - a).clamp(min=SMALLEST) * (1 - a / b)
-        eps = _noise_part(walk.x, step.prediction.points, a)
+        eps = noise_part(walk.x, step.prediction.points, a)
         x0_part, eps_part = _like(x, b.sqrt()), _like(x, (1 - b - variance).clamp(min=0).sqrt())
         mean = x0_part * step.prediction.points + eps_part * eps
         walk.move(s, mean + _like(x, variance.sqrt()) * noise(walk.x, walk.active))
@@ -122,7 +122,7 @@ def sample_heun(
     while len(walk.active):
         step = walk.look(denoise, callback)
         s = walk.ahead(stride(step))
-        gain, moved = _towards(step, alpha_bar(walk.t), alpha_bar(s))
+        gain, moved = towards(step.x, step.prediction.points, alpha_bar(walk.t), alpha_bar(s))
         more = (s > 0).nonzero()[:, 0]
         if len(more):
             rows = more.to(x.device)
@@ -160,17 +160,18 @@ def sample_dpmpp_2m(
         known = h.isfinite() & h_before.isfinite()
         share = torch.where(known, h / (2 * h_before), 0.0).clamp(max=FARTHEST)
         points = step.prediction.points
-        gain, moved = _towards(step, a, b)
+        gain, moved = towards(step.x, points, a, b)
         stay = walk.move(s, moved + gain * _like(x, share) * (points - before))
         before, at = points[stay.to(x.device)], here[stay]
     return walk.finished()
 
 
-def _towards(step: Step, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """DDIM's step from ᾱ = a (b,) to b, and how much of it is the prediction: (b, 1, 1) and (b, N, 2)."""
+def towards(x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of DDIM's step from x (b, N, 2) at ᾱ = a (b,) to b is the prediction x0 (b, N, 2), as
+    (b, 1, 1), and where it leads, (b, N, 2). Song et al. (2021), Eq. 12."""
     kept = ((1 - b) / (1 - a).clamp(min=SMALLEST)).sqrt()
-    gain = _like(step.x, b.sqrt() - a.sqrt() * kept)
-    return gain, _like(step.x, kept) * step.x + gain * step.prediction.points
+    gain = _like(x, b.sqrt() - a.sqrt() * kept)
+    return gain, _like(x, kept) * x + gain * x0
 
 
 def _like(x: Tensor, factor: Tensor) -> Tensor:
@@ -178,7 +179,7 @@ def _like(x: Tensor, factor: Tensor) -> Tensor:
     return factor.to(x.device, x.dtype)[:, None, None]
 
 
-def _noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
+def noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
     """eps behind x = √ᾱ x_0 + √(1−ᾱ) ε, (b, N, 2); a is ᾱ (b,). Never divides by √ᾱ."""
     return (x - _like(x, a.sqrt()) * x0) / _like(x, (1 - a).clamp(min=SMALLEST).sqrt())
 

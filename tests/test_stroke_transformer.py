@@ -1,9 +1,11 @@
-"""The transformer: against a plain re-statement, what each condition reaches, and what padding must not."""
+"""The transformer: against a plain re-statement, what is known, and noise on places.
+
+What it shares with other networks is tested in `test_stroke_networks.py`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import pytest
@@ -25,16 +27,7 @@ from sketch_core.models.stroke_transformer import (
     rotary,
     rotate,
 )
-from tests.tiny import CONFIG, normal, tiny_transformer
-
-B, N = 4, 24
-LENGTH = torch.tensor([24, 9, 17, 1])
-
-
-def batch() -> dict[str, torch.Tensor]:
-    x = normal(B, N, 2) * (torch.arange(N) < LENGTH[:, None])[..., None]
-    label = torch.tensor([0, 2, 3, 1])  # 3 is the null class
-    return {"x": x, "t": torch.tensor([1.0, 0.5, 0.03, 0.0]), "label": label, "length": LENGTH}
+from tests.tiny import CONFIG, LENGTH, ON_PLACES, B, N, batch, normal, real, same, tiny_transformer
 
 
 def nothing_known() -> Known:
@@ -45,14 +38,6 @@ def some_known(seed: int = 5) -> Known:
     flag = (normal(B, N, 1, seed=seed) > 0).float()
     pen = F.one_hot(torch.arange(B * N).reshape(B, N) % 3, 3).float()
     return Known(flag, normal(B, N, 2, seed=seed + 1), pen)
-
-
-def real(output: torch.Tensor) -> torch.Tensor:
-    return output[torch.arange(output.shape[1]) < LENGTH[:, None]]
-
-
-def same(a, b) -> bool:
-    return all(torch.equal(real(p), real(q)) for p, q in zip(a, b, strict=True))
 
 
 # ---- the arithmetic -------------------------------------------------------------------------------
@@ -186,31 +171,6 @@ def test_every_part_of_what_is_known_is_looked_at(part):
     assert not same(network(**batch(), known=known), network(**batch(), known=Known(*changed)))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("t", torch.tensor([0.9, 0.4, 0.0, 0.1])), ("label", torch.tensor([1, 3, 0, 2]))],
-)
-def test_every_drawing_hears_its_own_condition(name, value):
-    network, told = tiny_transformer(), batch()
-    points, pen = network(**told)
-    for i in range(B):
-        own = told[name].clone()
-        own[i] = value[i]
-        changed = network(**told | {name: own})
-        rows = [j for j in range(B) if not torch.equal(changed[0][j], points[j])]
-        assert rows == [i]
-        assert not torch.equal(changed[1][i], pen[i])
-
-
-def test_the_number_of_points_is_a_condition():
-    """Two real points and padding, told as two or as three with a still third."""
-    network = tiny_transformer()
-    x = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
-    t, label = torch.tensor([0.5]), torch.tensor([0])
-    two, three = (network(x, t, label, torch.tensor([n]))[0][0, :2] for n in (2, 3))
-    assert (two - three).abs().max() > 1e-3
-
-
 def test_padding_does_not_reach_real_points():
     network, told, known = tiny_transformer(), batch(), some_known()
     before = network(**told, known=known)
@@ -224,14 +184,6 @@ def test_padding_does_not_reach_real_points():
     assert same(before, network(**told | {"x": loud}, known=other))
 
 
-def test_more_padding_changes_nothing_but_rounding():
-    network, told = tiny_transformer(), batch()
-    short = network(**told)
-    wide = network(**told | {"x": F.pad(told["x"], (0, 0, 0, 40))})
-    for a, b in zip(short, wide, strict=True):
-        torch.testing.assert_close(real(a), real(b[:, :N]), rtol=1e-5, atol=1e-5)
-
-
 def test_the_order_of_points_matters():
     network, told = tiny_transformer(), batch()
     points, _ = network(**told)
@@ -239,27 +191,7 @@ def test_the_order_of_points_matters():
     assert (points[0] - turned[0].flip(0)).abs().max() > 1e-2  # drawing 0 has no padding
 
 
-def test_bfloat16_autocast_is_near_and_comes_back_as_float32():
-    network = tiny_transformer()
-    exact = network(**batch())
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = network(**batch())
-    for a, b in zip(exact, rough, strict=True):
-        assert b.dtype == torch.float32
-        assert (real(a) - real(b)).norm() < 0.1 * real(a).norm()
-        assert not torch.equal(a, b)
-
-
 # ---- what it is made from -------------------------------------------------------------------------
-
-
-def test_the_config_makes_the_network_again():
-    config = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
-    again = create_model("stroke_transformer", config)
-    assert again.config == CONFIG
-    assert architecture_of(again) == "stroke_transformer"
-    again.load_state_dict(tiny_transformer().state_dict(), strict=True)
-    assert same(again(**batch()), tiny_transformer()(**batch()))
 
 
 @pytest.mark.parametrize(
@@ -292,17 +224,12 @@ def test_architectures_and_settings_are_asked_for_by_name():
     assert all(issubclass(Model, torch.nn.Module) for Model, _ in MODELS.values())
 
 
-def test_points_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"x must have shape \(B, N, 2\), got \(4, 24, 3\)"):
-        tiny_transformer()(**batch() | {"x": torch.zeros(B, N, 3)})
-
-
 # ---- noise on places ------------------------------------------------------------------------------
 
 
-def on_places(**change) -> StrokeTransformer:
+def on_places() -> StrokeTransformer:
     torch.manual_seed(0)
-    network = StrokeTransformer(dataclasses.replace(CONFIG, noise="places", spread=5.0, **change)).eval()
+    network = StrokeTransformer(ON_PLACES).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.1)
     return network

@@ -146,16 +146,20 @@ def centred(offsets: Tensor, length: Tensor) -> Tensor:
     return (places - places.sum(1, keepdim=True) / (length + 1)[:, None, None]) * real[..., None]
 
 
+def spread_of_places(config: object) -> float | None:
+    """`spread` where a network's noise is white on places; None where it is on offsets, as most know only."""
+    return config.spread if getattr(config, "noise", "offsets") == "places" else None
+
+
 def noise_points(config: object, n: int) -> int:
     """How many points white noise is drawn for, of a drawing of n offsets."""
-    return n + (getattr(config, "noise", "offsets") == "places")
+    return n if spread_of_places(config) is None else n + 1
 
 
 def coloured(white: Tensor, config: object) -> Tensor:
     """Noise on offsets (B, N, 2) of white noise (B, noise_points(config, N), 2)."""
-    if getattr(config, "noise", "offsets") == "offsets":
-        return white
-    return white.diff(dim=1) * config.spread
+    spread = spread_of_places(config)
+    return white if spread is None else white.diff(dim=1) * spread
 
 
 class Block(nn.Module):

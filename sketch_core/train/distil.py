@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from ..denoisers import Condition, clean
 from ..hub import find_weights
 from ..knitter import DEFAULTS, GUIDED
+from ..samplers import noise_part, towards
 from ..weight_file import load_file
 from .command import options_of, run
 from .config import TrainConfig
@@ -107,15 +108,13 @@ class Distiller(Trainer):
             output, logits = self.teach(x, here, told)
             seen = clean(prediction, output, x, self.alpha_bar(here))
             seen = torch.where(known[..., None], x0, seen)  # a sampler puts what is known right
-            a, b = (self.alpha_bar(v).to(x.device) for v in (here, there))
-            kept = ((1 - b) / (1 - a)).sqrt()
-            x = _like(x, kept) * x + _like(x, b.sqrt() - a.sqrt() * kept) * seen  # Song et al. (2021), Eq. 12
+            _, x = towards(x, seen, self.alpha_bar(here), self.alpha_bar(there))
             here = there
-        a, b = (self.alpha_bar(v).to(x.device) for v in (t, end))
-        kept = ((1 - b) / (1 - a)).sqrt()
-        goal = (x - _like(x, kept) * x_t) / _like(x, b.sqrt() - a.sqrt() * kept)
-        noise = (x_t - _like(x, a.sqrt()) * goal) / _like(x, (1 - a).sqrt())
-        return target(prediction, goal, noise, a), logits.softmax(-1)
+        a, b = self.alpha_bar(t), self.alpha_bar(end)
+        gain, without = towards(x_t, torch.zeros_like(x_t), a, b)
+        goal = (x - without) / gain
+        noise = noise_part(x_t, goal, a)
+        return target(prediction, goal, noise, a.to(x.device)), logits.softmax(-1)
 
     def teach(self, x: Tensor, t: Tensor, told: Condition) -> tuple[Tensor, Tensor]:
         """What the guided teacher says of x (B, N, 2) at t (B,): its prediction (B, N, 2), pen logits."""
@@ -138,11 +137,6 @@ class Distiller(Trainer):
         if c.student_steps:
             sampling |= {"sampler": "ddim", "schedule": "uniform", "steps": c.student_steps}
         return found | {"sampling": sampling}
-
-
-def _like(x: Tensor, factor: Tensor) -> Tensor:
-    """Factors (B,) of float64 for x (B, N, 2)."""
-    return factor.to(x)[:, None, None]
 
 
 def main(argv: Sequence[str]) -> int:

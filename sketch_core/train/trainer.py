@@ -24,7 +24,7 @@ from ..data.batches import Balance, Batch, Batches
 from ..data.dataset import StrokeDataset
 from ..data.records import replacing
 from ..denoisers import NETWORKS, Condition, takes_known
-from ..models.stroke_transformer import Known, coloured, noise_points
+from ..models.stroke_transformer import Known, coloured, noise_points, spread_of_places
 from ..schedules import ALPHA_BARS
 from ..strokes import PenState
 from ..weight_file import write_weights
@@ -137,7 +137,7 @@ class Trainer:
         wanted, pen = self.wanted(x_t, t, told, x0, eps, pen, known)
         with self.autocast():
             points, pen_logits = self.run(self.forward, x_t, t, told)
-        spread = config.spread if getattr(config, "noise", "") == "places" else None
+        spread = spread_of_places(config)
         return masked_losses(points.float(), pen_logits.float(), wanted, pen, free, real, count, spread)
 
     def times(self, u: Tensor, *, shift: float) -> Tensor:
