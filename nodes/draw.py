@@ -175,7 +175,8 @@ class SketchSampler(io.ComfyNode):
                     "guide",
                     optional=True,
                     tooltip="From Guided Rectifier: drawings that are followed, `count` for each. Class and "
-                    "number of points are then the guide's (points are this node's for a guide by picture).",
+                    "number of points are then the guide's (points are this node's for a guide by picture). "
+                    "Rough drawings are followed closest with ddim and a guidance of 3.",
                 ),
             ],
             outputs=[
@@ -252,7 +253,8 @@ def guided_drawings(sketch_model, guide, count: int) -> int:
             f"{len(guide.sketches)} drawings, {count} of each, are more than {MAX_GUIDED}. "
             f"Lower count, or select fewer drawings."
         )
-    return len(guide.sketches) * count + naming.LOOKS * len(rectifier.hard_to_name(sketch_model, guide))
+    hard = rectifier.hard_to_name(sketch_model, guide)
+    return len(guide.sketches) * count + naming.made_to_name(sketch_model, hard)
 
 
 def taken_for(sketch_model, sources: Sequence, labels: Sequence[str | None]) -> str:

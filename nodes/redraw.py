@@ -405,7 +405,8 @@ class Run:
         total = len(sketches) * count
         if verb != "vary":  # those without a name are mended first
             lost = None if verb == "complete" else options.get("lost") or ()
-            total += naming.LOOKS * len(redraw.hard_to_name(sketch_model, sketches, name, lost))
+            hard = redraw.hard_to_name(sketch_model, sketches, name, lost)
+            total += naming.made_to_name(sketch_model, hard)
         with host.running(model, total=TICKS) as tick:
             made = getattr(redraw, verb)(
                 sketch_model,

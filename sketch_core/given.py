@@ -93,11 +93,7 @@ def bring(sketch: Sketch, zoom: float, most: int, *, lost: Sequence[np.ndarray] 
         raise ValueError("the sketch is empty, wanted at least one stroke. To draw from nothing, use draw.")
     if lost is None:
         lost = [np.zeros(len(stroke), bool) for stroke in sketch.strokes]
-    if [len(mask) for mask in lost] != [len(stroke) for stroke in sketch.strokes]:
-        raise ValueError(
-            f"lost has masks of {[len(mask) for mask in lost]} points, wanted one for each stroke, of "
-            f"{[len(stroke) for stroke in sketch.strokes]} points."
-        )
+    check_masks(sketch, lost)
     if all(np.all(mask) for mask in lost):
         raise ValueError("all points of the sketch are lost, wanted at least one that stays. Use draw.")
     check_strokes(sketch, most)
@@ -112,6 +108,15 @@ def bring(sketch: Sketch, zoom: float, most: int, *, lost: Sequence[np.ndarray] 
                 f"the drawing has {len(sketch.strokes)} strokes and comes to {len(given)} points when "
                 f"simplified, but there is room for {most}. Give it fewer strokes."
             )
+
+
+def check_masks(sketch: Sketch, lost: Sequence[np.ndarray]) -> None:
+    """Refuses masks of lost points that are not one for each point of the drawing."""
+    if [len(mask) for mask in lost] != [len(stroke) for stroke in sketch.strokes]:
+        raise ValueError(
+            f"lost has masks of {[len(mask) for mask in lost]} points, wanted one for each stroke, of "
+            f"{[len(stroke) for stroke in sketch.strokes]} points."
+        )
 
 
 def check_strokes(sketch: Sketch, most: int) -> None:

@@ -9,13 +9,13 @@ takes its neighbours along: what the wish says of the layout is followed first, 
 is the denoiser's. The gradient is taken at the predicted clean points, never through the network: through
 it, at twice the cost, drawings came no nearer to the picture they were asked for and were recognized less.
 
-Measured on the embedded model with rough drawings (every point displaced at random): anchors at the rough
+Measured with noise on offsets and rough drawings (every point displaced at random): anchors at the rough
 points, a walk from pure noise and the spread near the true one rectify best; starting half way keeps the
 noise. `Likeness` alone (no points known) wants a scale of 1 to 2, a scale of 4 copies the roughness too.
 
-Limits: `anchored` weighs as if noise were white on offsets, as that of the embedded models is; a network
-whose noise is white on places follows anchors less well than it could. Systems are solved on the CPU in
-float64, a sketch at a time.
+Limits: `anchored` weighs as if noise were white on offsets. Where it is white on places, a rough drawing is
+itself what the noise makes of a clean one, and the rectifier begins there without anchors. Systems are solved
+on the CPU in float64, a sketch at a time.
 """
 
 from __future__ import annotations

@@ -232,7 +232,8 @@ class SketchModel:
         sampler: str | None = None,
         guidance: float | None = None,
         points: Tensor | None = None,
-        start: float = 1.0,
+        start: float | Tensor = 1.0,
+        fresh: float | Tensor = 1.0,
         around: Callable[[Denoise], Denoise] | None = None,
         on_step: Callable[[Emerging], None] | None = None,
     ) -> Prediction:
@@ -241,6 +242,8 @@ class SketchModel:
         told        what each sketch is told; this and the result are on the CPU.
         generators  one a sketch: all the noise that it sees.
         points      (B, N, 2) model units; the walk begins with these noised to t = `start`, not in noise.
+        start       that time: of all, or (B,) of each.
+        fresh       share of that noise that is added to `points`, which carry the rest: of all, or (B,).
         around      a denoiser in, a denoiser out: what is held, where it is pulled to.
         """
         _, sampler, _, guidance = self.settled(None, sampler, stride, guidance)
@@ -258,8 +261,9 @@ class SketchModel:
         alpha_bar = ALPHA_BARS[self.network.config.schedule]
         x = noise(torch.zeros(1, device=device), torch.arange(len(length)))
         if points is not None:
-            level = float(alpha_bar(torch.tensor([start])))
-            x = level**0.5 * points.to(x) + (1 - level) ** 0.5 * x
+            level = alpha_bar(torch.as_tensor(start, dtype=torch.float64))
+            kept, added = (one.to(x)[..., None, None] for one in (level.sqrt(), (1 - level).sqrt() * fresh))
+            x = kept * points.to(x) + added * x
         denoise = self.bound(told, guidance)
         if around is not None:
             denoise = around(denoise)

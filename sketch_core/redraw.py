@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .denoisers import Condition, Denoise, Prediction, takes_known
-from .given import Given, bring, put_back, size_of_part, size_of_whole, without_between
+from .given import Given, bring, check_masks, put_back, size_of_part, size_of_whole, without_between
 from .knitter import BATCH, Emerging, SketchModel, sketch_generator
+from .lost import broken
 from .models.stroke_transformer import Known
-from .naming import ANY_CLASS, LOOKS, classes_of, unnamed
+from .naming import classes_of, labelled, unnamed
 from .pen import lift_probability
 from .recognizer import Recognizer
 from .schedules import ALPHA_BARS, Stride
@@ -63,8 +64,8 @@ def complete(
     model.check(count, start, seed, detail=detail)
     sources = _sources(sketch)
 
-    def mend(which: list[int]) -> list[Sketch]:
-        return complete(model, [sources[i] for i in which], share=share, **_to_name(model, sampling))
+    def mend(which: list[int], names: list[str]) -> list[Sketch]:
+        return complete(model, labelled(sources, which, names), share=share, **_to_name(sampling))
 
     labels = classes_of(model, sources, class_name, recognizer, mend=mend)
     given = [bring(source, size_of_part(source, share), int(ROOM * model.longest)) for source in sources]
@@ -128,12 +129,17 @@ def heal(
             f"Give a list of masks for each sketch."
         )
 
-    def mend(which: list[int]) -> list[Sketch]:
+    def mend(which: list[int], names: list[str]) -> list[Sketch]:
         some = [masks[i] for i in which]
-        return heal(model, [sources[i] for i in which], lost=some, **_to_name(model, sampling))
+        return heal(model, labelled(sources, which, names), lost=some, **_to_name(sampling))
 
     hard = hard_to_name(model, sources, class_name, [] if masks is None else masks)
-    labels = classes_of(model, sources, class_name, recognizer, mend=mend, damaged=hard.__contains__)
+    seen = list(sources)
+    for i in hard:
+        check_masks(sources[i], masks[i])
+        seen[i] = broken(sources[i], masks[i])
+    to_name = {"mend": mend, "damaged": hard.__contains__, "seen": seen}
+    labels = classes_of(model, sources, class_name, recognizer, **to_name)
     options = {"count": count, "start": start, "seed": seed, **sampling}
     healed = [source for source in sources for _ in range(count)]
     if masks is not None:
@@ -161,7 +167,7 @@ def heal(
 def hard_to_name(
     model: SketchModel, sketches: Sequence[Sketch], class_name: str | None, lost: Sequence | None = None
 ) -> list[int]:
-    """Which sketches are mended, LOOKS times, before they are named.
+    """Which sketches are mended, as several classes, before they are named.
 
     lost  the masks that `heal` is given for each sketch, () for none; None: all are to be completed.
     """
@@ -338,7 +344,8 @@ def _walk(
         length = torch.tensor([len(s.points) for s in batch])
         known, pen = pad([s.known for s in batch]), pad([s.pen for s in batch])
         points = pad([s.points for s in batch])
-        held = Known(known[..., None].float(), points, F.one_hot(pen, len(PenState)).float())
+        flag = known[..., None].float()
+        held = Known(flag, points, F.one_hot(pen, len(PenState)) * flag)
         told = held if known.any() and hold == 1 and takes_known(model.network) else None
         condition = Condition(torch.tensor([s.label for s in batch]), length, told)
         bridge, spans = pad([s.bridge for s in batch]), pad([s.spans for s in batch])
@@ -402,10 +409,9 @@ def longer(model: SketchModel, label: int, given: int, generator: torch.Generato
     return int(np.searchsorted(np.cumsum(tail) / tail.sum(), at, side="right"))
 
 
-def _to_name(model: SketchModel, sampling: dict) -> dict:
+def _to_name(sampling: dict) -> dict:
     """Options of the drawings by which another is named: they hang on that one alone."""
-    kept = {name: sampling[name] for name in ("batch_size", "on_step") if name in sampling}
-    return {"class_name": ANY_CLASS, "count": LOOKS, "guidance": model.guided, **kept}
+    return {name: sampling[name] for name in ("batch_size", "on_step") if name in sampling}
 
 
 def _sources(sketch: Sketch | Sequence[Sketch]) -> list[Sketch]:

@@ -123,7 +123,7 @@ def rectify(args: argparse.Namespace, line: Any) -> None:
 
     def before(model: Any, sources: Sequence) -> int:
         guide = rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
-        return naming.LOOKS * len(rectifier.hard_to_name(model, guide))
+        return naming.made_to_name(model, rectifier.hard_to_name(model, guide))
 
     own = {"before": before, "sampling_of": rectifier.sampling_of}
     _redraw(args, line, rectifier.rectify, options, read(args, line), **own)
@@ -179,8 +179,8 @@ def _mended_to_name(args: argparse.Namespace, lost: Sequence | None = None) -> C
     """How many drawings are mended first, because nobody says what they show."""
     from . import naming, redraw
 
-    return lambda model, sources: (
-        naming.LOOKS * len(redraw.hard_to_name(model, sources, args.class_name, lost))
+    return lambda model, sources: naming.made_to_name(
+        model, redraw.hard_to_name(model, sources, args.class_name, lost)
     )
 
 

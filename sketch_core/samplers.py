@@ -54,12 +54,12 @@ def sample_ddim(
     alpha_bar: AlphaBar,
     stride: Stride,
     *,
-    start: float = 1.0,
+    start: float | Tensor = 1.0,
     callback: OnStep | None = None,
 ) -> Prediction:
     """DDIM (Song et al., 2021, arXiv:2010.02502), deterministic.
 
-    x        (B, N, 2)  standard normal noise, or a drawing noised to t = `start`.
+    x        (B, N, 2)  standard normal noise, or a drawing noised to t = `start`: one time, or (B,).
     returns  points (B, N, 2) and pen logits (B, N, 3) at t = 0.
     """
     walk = _Walk(x, start)
@@ -81,7 +81,7 @@ def sample_ddpm(
     stride: Stride,
     noise: Noise,
     *,
-    start: float = 1.0,
+    start: float | Tensor = 1.0,
     callback: OnStep | None = None,
 ) -> Prediction:
     """DDPM (Ho et al., 2020, arXiv:2006.11239), ancestral, for strides of any length.
@@ -108,7 +108,7 @@ def sample_heun(
     alpha_bar: AlphaBar,
     stride: Stride,
     *,
-    start: float = 1.0,
+    start: float | Tensor = 1.0,
     callback: OnStep | None = None,
 ) -> Prediction:
     """Heun's method on the probability-flow ODE, deterministic; two calls a step, one for the last.
@@ -140,7 +140,7 @@ def sample_dpmpp_2m(
     alpha_bar: AlphaBar,
     stride: Stride,
     *,
-    start: float = 1.0,
+    start: float | Tensor = 1.0,
     callback: OnStep | None = None,
 ) -> Prediction:
     """DPM-Solver++(2M) (Lu et al., 2022, arXiv:2211.01095, Algorithm 2), deterministic; one call a step.
@@ -187,11 +187,11 @@ def noise_part(x: Tensor, x0: Tensor, a: Tensor) -> Tensor:
 class _Walk:
     """Where every sketch is; finished ones leave the batch and are put back in their place at the end."""
 
-    def __init__(self, x: Tensor, start: float) -> None:
-        if not 0 < start <= 1:
-            raise ValueError(f"start is {start}, wanted a time above 0 and at most 1, which is pure noise.")
+    def __init__(self, x: Tensor, start: float | Tensor) -> None:
+        self.t = torch.as_tensor(start, dtype=torch.float64).cpu().expand(len(x)).clone()
+        if wrong := [t for t in self.t.tolist() if not 0 < t <= 1]:
+            raise ValueError(f"start is {wrong[0]}, wanted a time above 0 and at most 1 (pure noise).")
         self.x, self.index = x, 0
-        self.t = torch.full((len(x),), start, dtype=torch.float64)
         self.active = torch.arange(len(x))
         self.points = torch.zeros_like(x)
         self.pen = x.new_zeros(*x.shape[:2], 3)

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from sketch_core.denoisers import NETWORKS
+from sketch_core.denoisers import NETWORKS, Condition, Prediction
 from sketch_core.hub import find_weights
 from sketch_core.knitter import DEFAULTS, GUIDED, SketchModel, load, preview, sketch_generator
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.pen import decode_pen
 from sketch_core.samplers import SAMPLERS, looks
+from sketch_core.schedules import alpha_bar_cosine, uniform
 from sketch_core.strokes import StrokeLatent
 from sketch_core.weight_file import Metadata, write_weights
-from tests.tiny import CONFIG, tiny_transformer
+from tests.tiny import CONFIG, normal, tiny_transformer
 
 CLASSES = ("cat", "The Eiffel Tower", "cactus")
 LONGEST = CONFIG.max_points
@@ -112,6 +113,59 @@ def test_the_embedded_model_keeps_that():
     for i in range(6):
         alone = embedded.sample(["cat", "bus"][i // 3], start=i % 3, steps=2)
         assert same_drawing(together, i, alone, 0)
+
+
+# ---- a walk from points -----
+
+
+def walked(model: SketchModel, rows: slice = slice(None), **options) -> tuple[list, Prediction]:
+    """What is heard of the walks of (a part of) three sketches, and what they lead to."""
+    seen, length = [], (9, 16, 5)[rows]
+    told = Condition(torch.arange(3)[rows], torch.tensor(length))
+    generators = [sketch_generator(0, i) for i in range(3)[rows]]
+    points = (
+        normal(3, 16, 2)[rows, : max(length)] * (torch.arange(max(length)) < told.length[:, None])[..., None]
+    )
+    options = {"points": points, "guidance": 1.0} | options
+    return seen, model.walk(told, generators, uniform(10), on_step=seen.append, **options)
+
+
+def test_a_walk_from_points_begins_with_as_much_noise_as_its_time_has(model):
+    seen, _ = walked(model, start=0.4)
+    level = alpha_bar_cosine(torch.tensor([0.4]))
+    points = normal(3, 16, 2)
+    for i, n in enumerate((9, 16, 5)):
+        noise = torch.randn(1, n, 2, generator=sketch_generator(0, i))[0]
+        wanted = level.sqrt() * points[i, :n] + (1 - level).sqrt() * noise
+        torch.testing.assert_close(seen[0].x[i, :n].double(), wanted, rtol=1e-5, atol=1e-5)
+        assert not seen[0].x[i, n:].any()
+    assert seen[0].t.tolist() == pytest.approx([0.4] * 3)
+
+
+def test_each_sketch_may_begin_at_a_time_of_its_own_with_a_share_of_fresh_noise(model):
+    starts, fresh = torch.tensor([0.2, 1.0, 0.55], dtype=torch.float64), torch.tensor([0.0, 1.0, 0.5])
+    seen, _ = walked(model, start=starts, fresh=fresh)
+    points = normal(3, 16, 2)
+    level = alpha_bar_cosine(starts)
+    assert torch.equal(seen[0].t, starts)
+    for i, n in enumerate((9, 16, 5)):
+        noise = torch.randn(1, n, 2, generator=sketch_generator(0, i))[0]
+        wanted = level[i].sqrt() * points[i, :n] + (1 - level[i]).sqrt() * fresh[i] * noise
+        torch.testing.assert_close(seen[0].x[i, :n], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_walk_from_points_is_the_same_alone_and_in_a_batch(model, sampler):
+    starts, fresh = torch.tensor([0.2, 1.0, 0.55], dtype=torch.float64), torch.tensor([0.0, 1.0, 0.5])
+    _, together = walked(model, start=starts, fresh=fresh, sampler=sampler)
+    for i, n in enumerate((9, 16, 5)):
+        options = {"start": float(starts[i]), "fresh": float(fresh[i]), "sampler": sampler}
+        _, alone = walked(model, slice(i, i + 1), **options)
+        assert torch.equal(together.points[i, :n], alone.points[0])
+        assert torch.equal(together.pen[i, :n], alone.pen[0])
+        assert together.calls[i] == alone.calls[0]
+    _, same = walked(model, start=torch.full((3,), 0.4), sampler=sampler)
+    assert torch.equal(same.points, walked(model, start=float(torch.tensor(0.4)), sampler=sampler)[1].points)
 
 
 # ---- seeds and noise ------------------------------------------------------------------------------

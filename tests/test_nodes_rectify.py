@@ -11,7 +11,7 @@ from sketch_core.rectifier import rectify
 from sketch_core.strokes import Sketch
 from tests import fake_comfyui
 from tests.test_knitter import METADATA
-from tests.test_nodes_redraw import drawing, guess, model  # noqa: F401 (fixtures)
+from tests.test_nodes_redraw import drawing, guess, likelier_a_cactus, model  # noqa: F401 (fixtures)
 from tests.tiny import tiny_transformer
 
 FEW = {"steps": 2, "guidance": 1.0, "count": 1, "preview": False}
@@ -90,6 +90,15 @@ def test_progress_and_cancel_and_inference_mode(pack, model, follow):  # noqa: F
         pack.host.cancelled = True
         with pytest.raises(fake_comfyui.Interrupted):
             followed(pack, model, [rough(pack, None)], widgets={"follow": follow})
+
+
+def test_progress_is_of_the_drawings_by_which_others_are_named_too(pack, model, monkeypatch):  # noqa: F811
+    likelier_a_cactus(pack, monkeypatch)
+    for label, total in (("cat", 1), (None, 1 + 2)):  # mended as both classes that may be meant
+        followed(pack, model, [rough(pack, label)], steps=4)
+        values = [value for value, *_ in fake_comfyui.ProgressBar.made.pop().updates]
+        assert values == sorted(values)
+        assert values[-1] == int(1000 * (total - 1 / 4) / total)  # where the last step begins
 
 
 def test_what_is_refused(pack, model):  # noqa: F811

@@ -188,6 +188,28 @@ def test_progress_preview_and_cancel(pack, model, verb):
         pack.run(verb, **inputs)
 
 
+def likelier_a_cactus(pack, monkeypatch) -> None:
+    """Of the model's three classes the recognizer knows two."""
+
+    class Recognizer:
+        classes = ("cactus", "cat")
+
+        def scores(self, sketches):
+            return np.tile(np.float32([0.6, 0.4]), (len(sketches), 1))
+
+    monkeypatch.setattr(pack.part("sketch_core.naming"), "embedded_recognizers", lambda: (Recognizer(),))
+
+
+def test_progress_is_of_the_drawings_by_which_others_are_named_too(pack, model, monkeypatch):
+    likelier_a_cactus(pack, monkeypatch)
+    options = {"model": model, "steps": 4, "guidance": 1.0, "count": 1, "preview": False}
+    for label, total in (("cat", 1), (None, 1 + 2)):  # mended as both classes that may be meant
+        pack.run("SK_Complete", sketch=[drawing(pack, label)], **options)
+        values = [value for value, *_ in fake_comfyui.ProgressBar.made.pop().updates]
+        assert values == sorted(values)
+        assert values[-1] == int(1000 * (total - 1 / 4) / total)  # where the last step begins
+
+
 def test_too_many_are_refused(pack, model):
     with pytest.raises(ValueError, match="20 drawings, 256 of each, are more than 4096"):
         pack.run("SK_Vary", model=model, sketch=[drawing(pack)] * 20, **FEW | {"count": 256})

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sketch_core.data import read_sketches
+from sketch_core.data.damage import Damage
 from sketch_core.hub import find_weights, read_metadata
 from sketch_core.models.sketch_classifier import SketchClassifier, SketchClassifierConfig
 from sketch_core.models.stroke_classifier import StrokeClassifier, StrokeClassifierConfig, point_features
@@ -24,6 +25,7 @@ from sketch_core.recognizer import (
     simplified,
 )
 from sketch_core.strokes import Sketch, sketch_to_stroke3, stroke3_to_sketch
+from sketch_core.train import classifying, stroke_recognizer
 from sketch_core.train.stroke_recognizer import (
     StrokeRecognizerTraining,
     group,
@@ -31,6 +33,7 @@ from sketch_core.train.stroke_recognizer import (
     stroke_run,
     train_stroke_recognizer,
 )
+from sketch_core.weight_file import write_weights
 from tests.test_recognizer import NAMES, folder, sketches, toy_sketch  # noqa: F401
 
 TINY = StrokeClassifierConfig(classes=3, max_points=24, widths=(16, 24), depths=(1, 1), kernel=3)
@@ -204,10 +207,11 @@ def test_a_way_that_is_none():
 
 
 def test_training_learns_without_a_test_split(folder):  # noqa: F811
-    training = StrokeRecognizerTraining(steps=60, batch=32, ema=0.9)
+    training = StrokeRecognizerTraining(steps=60, batch=32, ema=0.9, damaged=0.3)
     network, figures, classes = train_stroke_recognizer(folder, TINY, training)
     assert classes == sorted(NAMES)
     assert figures["macro_top1"] > 0.9
+    assert 0.5 < figures["damaged_top1"] < 1  # a beginning of a cross is a bar
     rng = np.random.default_rng(5)
     fresh = [toy_sketch(name, rng) for name in NAMES for _ in range(10)]
     guesses = [g[0][0] for g in Recognizer(network, classes).recognize(fresh)]
@@ -231,6 +235,161 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="checkpoint of another network"):
         stroke_run(replace(TINY, kernel=5), training).resume(tmp_path / "run.pt")
+
+
+def batches_of(folder, monkeypatch, **options) -> tuple[list, dict]:  # noqa: F811
+    """The batches of three steps of a training, and the figures of its check."""
+    heard, figures = [], {}
+
+    def fit(run, batch, check, checkpoint):
+        heard.extend(batch(step) for step in range(3))
+        figures.update(check(run.average))
+        return figures
+
+    monkeypatch.setattr(stroke_recognizer, "fit", fit)
+    training = StrokeRecognizerTraining(steps=3, batch=64, **options)
+    train_stroke_recognizer(folder, TINY, training)
+    return heard, figures
+
+
+def test_a_share_of_the_drawings_is_damaged(folder, monkeypatch):  # noqa: F811
+    harmed, asked = stroke_recognizer.harmed, []
+    monkeypatch.setattr(
+        stroke_recognizer, "harmed", lambda rows, *more: asked.append(1) or harmed(rows, *more)
+    )
+    plain, figures = batches_of(folder, monkeypatch, damaged=0.0)
+    assert not asked
+    assert "top1" in figures
+    assert "damaged_top1" not in figures
+    for damaged in (0.4, 1.0):
+        asked.clear()
+        heard, figures = batches_of(folder, monkeypatch, damaged=damaged)
+        assert len(asked) - 30 == pytest.approx(3 * 64 * damaged, rel=0.2)  # the 30 of the validation too
+        assert 0 <= figures["damaged_top1"] <= 1
+        changed = 0
+        for ((rows, length), labels), ((before, was), wanted) in zip(heard, plain, strict=True):
+            assert torch.equal(labels, wanted)
+            N = min(rows.shape[1], before.shape[1])
+            same = (length == was) & (rows[:, :N] == before[:, :N]).all(2).all(1)
+            changed += int((~same).sum())
+        assert changed == pytest.approx(3 * 64 * damaged, rel=0.3)  # the others are as they were
+    again, _ = batches_of(folder, monkeypatch, damaged=1.0)
+    assert all(torch.equal(a[0][0], b[0][0]) for a, b in zip(heard, again, strict=True))
+
+
+def test_a_harmed_drawing_is_what_the_network_would_see_of_it():
+    rng = np.random.default_rng(0)
+    row = np.concatenate([rng.normal(0, 30, (60, 2)), rng.random((60, 1)) < 0.1], 1).astype(np.float32)
+    found = [stroke_recognizer.harmed(row, np.random.default_rng(i), 24) for i in range(40)]
+    assert max(map(len, found)) <= 24
+    for i, rows in enumerate(found):
+        hurt = Damage()(stroke3_to_sketch(row), np.random.default_rng(i))
+        assert np.array_equal(rows, simplified(hurt, 24))
+    assert len({rows.tobytes() for rows in found}) > 30
+    dot = np.array([[0, 0, 1]], np.float32)
+    network = StrokeClassifier(TINY).eval()
+    for i in range(12):
+        with torch.no_grad():
+            assert (
+                network(*padded([stroke_recognizer.harmed(dot, np.random.default_rng(i), 24)]))
+                .isfinite()
+                .all()
+            )
+
+
+@pytest.mark.parametrize("damaged", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(damaged):
+    with pytest.raises(ValueError, match="damaged is .*, wanted a share of 0 to 1"):
+        StrokeRecognizerTraining(steps=1, damaged=damaged)
+
+
+def test_the_best_weights_name_damaged_drawings_too():
+    training = StrokeRecognizerTraining(steps=3, batch=8, validate_steps=1)
+    run = stroke_run(TINY, training)
+    found = [(0.6, 0.2), (0.5, 0.4), (0.65, 0.1)]
+    figures = iter({"top1": whole, "damaged_top1": damaged} for whole, damaged in found)
+    inputs = drawings(*range(3, 11))
+    best = classifying.fit(run, lambda step: (inputs, torch.arange(8) % 3), lambda net: next(figures), None)
+    assert (best["step"], best["top1"], best["damaged_top1"]) == (2, 0.5, 0.4)
+    assert classifying.score({"top1": 0.5, "damaged_top1": 0.25}) == 0.75
+    assert classifying.score({"top1": 0.5}) == 0.5
+
+
+# ---- starting from weights ------
+
+
+@pytest.fixture
+def weights(recognizer, tmp_path) -> Path:
+    path = tmp_path / "first.safetensors"
+    write_weights(path, recognizer.network, {"classes": sorted(NAMES)})
+    return path
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(v, b.state_dict()[name]) for name, v in a.state_dict().items())
+
+
+def test_a_run_starts_from_weights(recognizer, weights, tmp_path):
+    run = stroke_run(TINY, StrokeRecognizerTraining(steps=4, batch=8, init=str(weights)))
+    assert not same_weights(run.network, recognizer.network)
+    run.begin(None, sorted(NAMES))
+    assert same_weights(run.network, recognizer.network)
+    assert same_weights(run.average, recognizer.network)
+    assert run.step == 0
+    run.learn(drawings(*range(3, 11)), torch.arange(8) % 3)
+    assert not same_weights(run.network, recognizer.network)
+    run.save(tmp_path / "run.pt")
+    further = stroke_run(TINY, StrokeRecognizerTraining(steps=4, batch=8, init=str(weights)))
+    further.begin(tmp_path / "run.pt", sorted(NAMES))  # a checkpoint goes before the weights
+    assert further.step == 1
+    assert same_weights(further.network, run.network)
+    further.begin(tmp_path / "none.pt", sorted(NAMES))
+    assert same_weights(further.network, recognizer.network)
+    fresh, other = (stroke_run(TINY, StrokeRecognizerTraining(steps=4, batch=8)) for _ in range(2))
+    fresh.begin(None, sorted(NAMES))
+    assert same_weights(fresh.network, other.network)
+
+
+@pytest.mark.parametrize(
+    ("config", "classes"),
+    [
+        (replace(TINY, kernel=5), sorted(NAMES)),
+        (TINY, sorted(NAMES)[::-1]),
+        (TINY, ["bar", "cross", "tree"]),
+    ],
+)
+def test_weights_of_another_network_or_of_other_classes_are_no_start(weights, config, classes):
+    run = stroke_run(config, StrokeRecognizerTraining(steps=1, init=str(weights)))
+    before = [value.clone() for value in run.network.state_dict().values()]
+    with pytest.raises(ValueError, match="first.safetensors is another network than is to be trained, or kn"):
+        run.begin(None, classes)
+    assert all(map(torch.equal, before, run.network.state_dict().values()))
+
+
+def test_weights_of_another_architecture_are_no_start(weights, tmp_path):
+    path = tmp_path / "pictures.safetensors"
+    write_weights(path, raster().network, {"classes": sorted(NAMES)})
+    run = stroke_run(TINY, StrokeRecognizerTraining(steps=1, init=str(path)))
+    with pytest.raises(ValueError, match="is another network than is to be trained"):
+        run.begin(None, sorted(NAMES))
+
+
+def test_the_command_says_which_weights_it_started_from(folder, weights, tmp_path):  # noqa: F811
+    out = tmp_path / "second.safetensors"
+    config = json.dumps({k: v for k, v in asdict(TINY).items() if k != "classes"})
+    training = '{"batch": 8, "lr": 1e-9, "adam_lr": 1e-9, "weight_decay": 0}'
+    argv = ["--data", str(folder), "--steps", "1", "--config", config, "--training", training]
+    assert main([*argv, "--out", str(out), "--init", str(weights)]) == 0
+    assert f" --seed 0 --init {weights} --config" in read_metadata(out).command
+    first, second = (load_recognizer(path).network.state_dict() for path in (weights, out))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=0.02, atol=0.02)  # it learned next to nothing
+    assert "damaged_top1" in read_metadata(out).figures
+    (tmp_path / "plain").mkdir()
+    assert main([*argv, "--out", str(tmp_path / "plain" / "w.safetensors")]) == 0
+    assert "--init" not in read_metadata(tmp_path / "plain" / "w.safetensors").command
+    with pytest.raises(ValueError, match="another network than is to be trained"):
+        main([*argv[:4], "--out", str(tmp_path / "x.safetensors"), "--init", str(weights)])
 
 
 def test_a_group_of_batches_is_drawn_by_balance_and_sorted_by_length():

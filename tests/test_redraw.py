@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from sketch_core import given as forms
 from sketch_core import lost, redraw
-from sketch_core.denoisers import Prediction
+from sketch_core.denoisers import NETWORKS, Prediction
 from sketch_core.inbetween import interpolate, invert_ddim, mixing, slerp
 from sketch_core.knitter import SketchModel
-from sketch_core.models.stroke_transformer import Known
+from sketch_core.models.stroke_transformer import Known, StrokeTransformer
 from sketch_core.models.stroke_unet import StrokeUNet, StrokeUNetConfig
-from sketch_core.naming import LOOKS, classes_of
+from sketch_core.naming import classes_of
 from sketch_core.redraw import complete, heal, vary
 from sketch_core.samplers import sample_ddim
 from sketch_core.schedules import alpha_bar_cosine, uniform
@@ -36,7 +36,7 @@ def model() -> SketchModel:
 
 
 class Recognizer:
-    """Sure that everything is a cactus."""
+    """Everything is likelier a cactus than a cat; of the model's three classes it knows those two."""
 
     classes = ("dog", "cactus", "cat")
 
@@ -279,6 +279,13 @@ def test_what_heal_refuses(model, options, message):
         heal(model, wave(), **options)
 
 
+def test_masks_that_do_not_fit_are_refused_whoever_says_what_it_shows(model):
+    for label in ("cat", None):
+        for few in ([np.arange(30) == 3], [np.arange(30) == 3, np.zeros(2, bool), np.zeros(5, bool)]):
+            with pytest.raises(ValueError, match=r"lost has masks of .* wanted one for each stroke, of \[30"):
+                heal(model, wave(label=label), lost=few, recognizer=Recognizer(), **FEW)
+
+
 def test_masks_are_wanted_for_each_sketch(model):
     with pytest.raises(ValueError, match="masks for 1 sketches, wanted them for 2"):
         heal(model, [wave(), wave()], lost=[lost.nothing(wave())[1]])
@@ -409,10 +416,40 @@ def test_the_class_is_given_or_the_sketch_s_own_or_guessed(model):
     heal(model, wave(label=None), lost=lost.nothing(wave())[1], recognizer=guess, **FEW)
     complete(model, [wave(), wave(label=None)], recognizer=guess, count=2, seed=3, **FEW)
     vary(model, [wave(label=None)] * 2, recognizer=guess, **FEW)
-    assert seen == [LOOKS, 1, LOOKS, 2]  # damaged drawings are named by what they become
+    # Damaged drawings are looked at, mended as each of the two classes that both know, and looked at again.
+    assert seen == [1, 2, 1, 1, 2, 2]
     guess.classes = ("x", "y", "z")
     with pytest.raises(ValueError, match="knows none of the classes of tiny"):
         classes_of(model, [wave(label=None)], None, guess)
+
+
+def test_a_broken_drawing_is_named_by_what_is_there_to_see(model):
+    seen, guess = [], Recognizer()
+    guess.scores = lambda sketches: seen.append(list(sketches)) or Recognizer.scores(guess, sketches)
+    sources = [wave(12, label=None), wave(20), wave(16, label=None), wave(9, label=None)]
+    masks = [lost.by_chance(one, 0.3, np.random.default_rng(i))[1] for i, one in enumerate(sources)]
+    masks[2] = lost.nothing(sources[2])[1]
+    drawn = heal(model, sources, lost=masks, recognizer=guess, **FEW)
+    assert [one.label for one in drawn] == ["cactus", "cat", "cactus", "cactus"]
+    whole, broken, mended = seen
+    assert whole == [sources[2]]
+    assert broken == [lost.broken(sources[i], masks[i]) for i in (0, 3)]
+    assert [one.label for one in mended] == ["cactus", "cat"] * 2
+    for i, one in zip((0, 0, 3, 3), mended, strict=True):
+        named = heal(model, sources[i], lost=masks[i], class_name=one.label)  # by the model's own settings
+        assert named == [one]
+
+
+def test_a_beginning_is_named_by_what_it_becomes_as_large_as_it_was_said_to_be(model):
+    seen, guess = [], Recognizer()
+    guess.scores = lambda sketches: seen.append(list(sketches)) or Recognizer.scores(guess, sketches)
+    sources = [wave(12, label=None), wave(20)]
+    complete(model, sources, share=0.6, count=2, seed=9, recognizer=guess, **FEW)
+    (first,), mended = seen
+    assert first == sources[0]
+    assert mended == [
+        one for name in ("cactus", "cat") for one in complete(model, first, class_name=name, share=0.6)
+    ]
 
 
 # ---- holding ---------------------------------------------------------------------------------------
@@ -438,6 +475,22 @@ def test_predictions_are_put_right_where_the_drawing_is_known():
     one = Prediction(said.points[1:], said.pen[1:], said.calls[1:])
     right = redraw.holding(lambda x, t, active: one, held, bridge, spans)  # the first has left the batch
     assert torch.equal(right(one.points, torch.ones(1), torch.tensor([1])).points, found.points[1:])
+
+
+@pytest.mark.parametrize("verb", [complete, heal])
+def test_the_network_is_told_the_pens_of_known_points_alone(model, monkeypatch, verb):
+    """And nothing of points that are lost, which have pens and offsets of their own in the source."""
+    told, run = [], NETWORKS[StrokeTransformer]
+    monkeypatch.setitem(
+        NETWORKS, StrokeTransformer, lambda *given: told.append(given[-1].known) or run(*given)
+    )
+    source = wave(12)
+    lost_points = {} if verb is complete else {"lost": [np.arange(n) % 12 == 2 for n in (12, 1, 5)]}
+    verb(model, source, **lost_points, **FEW)
+    assert len(told) == FEW["steps"]
+    for flag, _, pen in told:
+        assert 0 < flag[0].sum() < flag.shape[1]
+        assert torch.equal(pen.sum(-1, keepdim=True), flag)
 
 
 def test_half_held_is_half_way():

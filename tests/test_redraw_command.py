@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from sketch_core import __main__ as cli
-from sketch_core import naming
 from sketch_core.data import read_sketches, write_sketches
-from sketch_core.knitter import DEFAULTS, SketchModel
+from sketch_core.knitter import DEFAULTS, GUIDED, SketchModel
 from sketch_core.redraw_command import picture
 from sketch_core.strokes import Sketch
 from sketch_core.svg import read_svg, svg_metadata
@@ -21,6 +20,8 @@ from tests.test_redraw import Recognizer
 from tests.tiny import tiny_transformer
 
 FEW = ["--steps", "2", "--guidance", "1"]
+TIMES = [(DEFAULTS["steps"] - i) / DEFAULTS["steps"] for i in range(DEFAULTS["steps"])]
+TO_NAME = 2 * sum(1 + (GUIDED[0] <= t <= GUIDED[1]) for t in TIMES)  # calls; two classes that both know
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_what_a_rough_drawing_costs_to_name_is_told(tmp_path, capsys):
     assert cli.main(argv) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["guessed"] is True
-    assert report["network_calls"] == 2 + naming.LOOKS * DEFAULTS["steps"]
+    assert report["network_calls"] == 2 + TO_NAME
 
 
 def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_for(icon, tmp_path, capsys):
@@ -101,7 +102,7 @@ def test_complete_writes_on_the_canvas_of_the_source_and_says_what_it_took_it_fo
     assert printed.startswith(
         "tiny: 2 sketches of cactus (the recognizer's guess; --class says otherwise) in "
     )
-    calls = 2 + naming.LOOKS * DEFAULTS["steps"] / 2  # those from which it was named, over two
+    calls = 2 + TO_NAME / 2  # those from which it was named, over two
     assert f"{calls:g} network calls a sketch" in printed
 
 

@@ -16,8 +16,6 @@ from sketch_core.evaluate.repairs import (
     blanked,
     chamfer,
     chosen,
-    displaced,
-    half,
     healed,
     nearness,
     pixels,
@@ -68,20 +66,33 @@ def parts(monkeypatch):
     return model
 
 
-def test_displacement_is_normal_of_the_size_it_says():
-    sketch = Sketch([np.zeros((4000, 2)) + 100], label="cat")
-    rough = displaced(sketch, 0.5, np.random.default_rng(0))
-    moved = rough.strokes[0] - 100
-    assert rough.label is None
+def test_what_is_mended_is_unlabelled_and_off_by_what_it_says(parts, monkeypatch):
+    """In units of the model's canvas, on which these drawings are."""
+    seen = {}
+
+    def kept(name):
+        def mend(model, sketches, **options):
+            seen.setdefault(name, []).append(list(sketches))
+            return sketches
+
+        return mend
+
+    monkeypatch.setattr("sketch_core.rectifier.rectify", kept("rectify"))
+    monkeypatch.setattr("sketch_core.redraw.complete", kept("complete"))
+    dense = Sketch([np.random.default_rng(0).uniform(0, 255, (4000, 2)), [[9, 9], [90, 9]]], label="cat")
+    damaged = Damaged([toy("cat", 0), dense], Judge())
+    _, drawn = repairs.rectified(damaged, parts, 0.5)
+    guessed, told = seen["rectify"]
+    assert guessed == drawn["rough"]
+    assert [one.label for one in guessed] == [None, None]
+    assert [one.label for one in told] == ["cat", "cat"]
+    assert [one.strokes[0].tolist() for one in guessed] == [one.strokes[0].tolist() for one in told]
+    moved = guessed[1].strokes[0] - dense.strokes[0]
     np.testing.assert_allclose(moved.std(0), 0.5 * repairs.K * 255, rtol=0.05)
-    np.testing.assert_allclose(moved.mean(0), 0, atol=2)
-    assert displaced(sketch, 0.0, np.random.default_rng(0)).strokes[0].tolist() == sketch.strokes[0].tolist()
-
-
-def test_the_first_half_of_the_strokes():
-    strokes = tuple(np.array([[i, 0], [i, 9]]) for i in range(5))
-    assert len(half(Sketch(strokes, label="cat")).strokes) == 3
-    assert half(Sketch(strokes[:2], label="cat")) == Sketch(strokes[:1])
+    repairs.completed(damaged, parts)
+    guessed, told = seen["complete"]
+    assert [(len(one.strokes), one.label) for one in guessed] == [(1, None)] * 2
+    assert [(len(one.strokes), one.label) for one in told] == [(1, "cat")] * 2
 
 
 def test_shares_are_of_what_was_lost():

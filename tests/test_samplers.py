@@ -321,7 +321,28 @@ def test_a_walk_that_starts_on_the_way_is_the_rest_of_the_whole_one(sample):
 
 
 @every
-@pytest.mark.parametrize("start", [0.0, -0.1, 1.5])
+def test_sketches_that_start_at_times_of_their_own_walk_as_if_alone(sample):
+    x = normal(3, 4, 2, dtype=torch.float32)
+    starts, seen = torch.tensor([0.3, 1.0, 0.65], dtype=torch.float64), []
+
+    def walked(first: int, x: torch.Tensor, **options) -> Prediction:
+        if sample is not ddpm:
+            return sample(gaussian(alpha_bar_cosine), x, uniform(10), **options)
+        noise = fresh()
+        own = lambda like, active: noise(like, active + first)  # noqa: E731
+        return sample_ddpm(gaussian(alpha_bar_cosine), x, alpha_bar_cosine, uniform(10), own, **options)
+
+    together = walked(0, x, start=starts, callback=seen.append)
+    assert torch.equal(seen[0].t, starts)
+    for i, start in enumerate(starts.tolist()):
+        alone = walked(i, x[i : i + 1], start=start)
+        assert torch.equal(together.points[i], alone.points[0])
+        assert together.calls[i] == alone.calls[0]
+    assert len(set(together.calls.tolist())) == 3
+
+
+@every
+@pytest.mark.parametrize("start", [0.0, -0.1, 1.5, float("nan"), torch.tensor([0.5, 0.0])])
 def test_a_start_outside_the_walk_is_refused(sample, start):
     with pytest.raises(ValueError, match="wanted a time above 0 and at most 1"):
         sample(gaussian(alpha_bar_cosine), normal(2, 3, 2), uniform(3), start=start)

@@ -74,7 +74,7 @@ def test_the_network_is_its_plain_re_statement():
     for i, n in enumerate(LENGTH.tolist()):
         x, t, label = told["x"][i, :n], told["t"][i], told["label"][i]
         position = x.cumsum(0) / math.sqrt(n)
-        given = torch.cat([known.flag, known.points * known.flag, known.pen * known.flag], -1)[i, :n]
+        given = torch.cat([known.flag, known.points * known.flag, known.pen], -1)[i, :n]
         h = network.embed_point(torch.cat([x, position, given, fourier(torch.arange(n) / n)], -1))
         c = network.embed_time(fourier(t)) + network.embed_class(label)
         c = F.silu(c + network.embed_length(fourier(torch.tensor(n / CONFIG.max_points))))
@@ -155,12 +155,23 @@ def test_no_known_points_are_all_zero_known_points():
     assert same(network(**batch()), network(**batch(), known=nothing_known()))
 
 
-def test_what_is_not_flagged_as_known_is_not_looked_at():
+def test_an_offset_that_is_not_flagged_as_known_is_not_looked_at():
     network, known = tiny_transformer(), some_known()
-    free = 1 - known.flag
-    other = Known(known.flag, known.points + 9 * free, known.pen + free)
+    other = Known(known.flag, known.points + 9 * (1 - known.flag), known.pen)
     assert same(network(**batch(), known=known), network(**batch(), known=other))
     assert not same(network(**batch(), known=known), network(**batch()))
+
+
+def test_a_pen_may_be_known_alone():
+    network, nothing, known = tiny_transformer(), nothing_known(), some_known()
+    pens = nothing._replace(pen=known.pen)
+    told = network(**batch(), known=pens)
+    assert not same(told, network(**batch(), known=nothing))
+    assert same(told, network(**batch(), known=pens._replace(points=known.points)))
+    features = pens.features()
+    assert not features[..., :3].any()
+    assert torch.equal(features[..., 3:], known.pen)
+    assert torch.equal(known.features()[..., 1:3], known.points * known.flag)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

@@ -141,15 +141,51 @@ def test_dropped_classes_and_known_points_reach_the_network(data, monkeypatch):
         run.run = lambda network, x, t, told: heard.append(told) or real_run(network, x, t, told)
         for k in range(6):
             run.losses(run.batches[k], slice(None), torch.Generator().manual_seed(k), clean_class=clean_class)
-        parts = [(told.label == 2, told.known.flag.any(-1).any(-1)) for told in heard]
+        parts = []
+        for told in heard:
+            points, pens = (part.any(-1).any(-1) for part in (told.known.flag, told.known.pen))
+            parts.append((told.label == 2, points, pens & ~points))
         heard.clear()
         return (float(torch.cat(part).float().mean()) for part in zip(*parts, strict=True))
 
-    assert list(losses(0.0, 0.0)) == [0, 0]
-    assert list(losses(1.0, 1.0, clean_class=True)) == [0, 0]
-    dropped, known = losses(1.0, 1.0)
+    assert list(losses(0.0, 0.0)) == [0, 0, 0]
+    assert list(losses(1.0, 1.0, clean_class=True)) == [0, 0, 0]
+    dropped, points, only_pens = losses(1.0, 1.0)
     assert dropped == 1
-    assert known > 0.8  # a share of nearly nothing gives no point
+    assert points + only_pens > 0.8  # a share of nearly nothing gives no point
+    assert 0.1 < only_pens < 0.45
+
+
+def test_what_is_given_of_a_drawing_is_its_own(data):
+    """Pens of the points that are given, or else of all."""
+    run, heard = trainer(data, known=1.0), []
+    real_run = run.run
+    run.run = lambda network, x, t, told: heard.append(told) or real_run(network, x, t, told)
+    for k in range(6):
+        batch = run.batches[k]
+        run.losses(batch, slice(None), torch.Generator().manual_seed(k))
+        flag, _, pen = heard.pop().known
+        real = (torch.arange(batch.points.shape[1]) < batch.length[:, None])[..., None]
+        own = torch.nn.functional.one_hot(batch.pen, 3) * real
+        only = ~flag.any(1, keepdim=True) & pen.any(-1, keepdim=True).any(1, keepdim=True)
+        assert torch.equal(pen, own * torch.where(only, torch.ones_like(flag), flag))
+
+
+def test_known_points_do_not_count_and_known_pens_do(data, monkeypatch):
+    def losses(points: bool, pens: bool):
+        def given(length, N, generator):
+            real = torch.arange(N) < length[:, None]
+            return real & points, real & pens
+
+        monkeypatch.setattr("sketch_core.train.trainer.random_known", given)
+        run = trainer(data, known=1.0)
+        found = run.losses(run.batches[0], slice(None), torch.Generator().manual_seed(0))
+        return {name: float(value.detach()) for name, value in vars(found).items()}
+
+    assert set(losses(True, True).values()) == {0.0}
+    nothing, pens = losses(False, False), losses(False, True)
+    assert all(value > 0 for value in pens.values())
+    assert pens["pen"] != nothing["pen"]
 
 
 def test_parts_of_any_size_make_the_same_step(data):
@@ -341,6 +377,24 @@ def test_init_goes_on_from_weights(data, tmp_path):
     assert not torch.equal(second.network.blocks[0].up.weight, before)
 
 
+def test_weights_with_noise_on_offsets_begin_a_network_with_noise_on_places(data, tmp_path):
+    train(config(data, tmp_path / "first", steps=3))
+    weights = str(tmp_path / "first/weights.safetensors")
+    second = trainer(data, init=weights, model='{"noise": "places"}')
+    learned, network = load_weights(weights).model, second.network
+    assert network.config == dataclasses.replace(learned.config, noise="places", spread=network.config.spread)
+    assert network.config.spread == pytest.approx(second.train.spread(), abs=1e-4)
+    assert_same(network.blocks.state_dict(), learned.blocks.state_dict())
+    x = torch.randn(1, 5, network.embed_point.in_features, generator=torch.Generator().manual_seed(0))
+    own = x.clone()
+    own[..., :2] /= network.config.spread
+    torch.testing.assert_close(network.embed_point(own), learned.embed_point(x))
+    assert not network.to_first.weight.any()
+    second.one_step()
+    with pytest.raises(ValueError, match="another network than --model asks for"):
+        trainer(data, init=weights, model='{"noise": "places", "width": 64}')
+
+
 def test_init_refuses_what_does_not_fit(data, tmp_path):
     train(config(data, tmp_path, steps=1))
     weights = str(tmp_path / "weights.safetensors")
@@ -414,7 +468,9 @@ def test_two_processes_follow_one(data, tmp_path, monkeypatch):
     assert np.min(np.divide(shares[0], alone)) < 0.45  # each process had its own rows, of uneven number
     weights = load_weights(tmp_path / "two/weights.safetensors").model.state_dict()
     for name, value in one.average.items():
-        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-3, msg=name)
+        torch.testing.assert_close(
+            weights[name], value, rtol=0, atol=3e-3, msg=name
+        )  # Muon amplifies rounding
 
 
 # ---- the command

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arguments import Parser
+from ..data.damage import displaced, half
 from ..data.dataset import StrokeDataset, class_name, read_class
 from ..data.records import replacing
 from ..lost import broken, by_chance
@@ -46,17 +47,9 @@ PIXELS = 64
 VERBS = ("rectify", "heal", "complete")
 
 
-def displaced(sketch: Sketch, level: float, rng: np.random.Generator) -> Sketch:
-    """Every point off by a normal deviate of level x K x 255 on each axis; nobody says what it shows."""
-    far = level * K * QUICKDRAW_CANVAS[0]
-    strokes = tuple(stroke + rng.normal(0, far, stroke.shape) for stroke in sketch.strokes)
-    return dataclasses.replace(sketch, strokes=strokes, label=None)
-
-
-def half(sketch: Sketch) -> Sketch:
-    """The first half of its strokes, the odd one with them."""
-    strokes = sketch.strokes[: (len(sketch.strokes) + 1) // 2]
-    return dataclasses.replace(sketch, strokes=strokes, label=None)
+def unlabelled(sketch: Sketch) -> Sketch:
+    """The same drawing; nobody says what it shows."""
+    return dataclasses.replace(sketch, label=None)
 
 
 class Damaged:
@@ -114,7 +107,8 @@ def rectified(damaged: Damaged, model, level: float, **options) -> tuple[dict, d
     """Figures and drawings of `rectify` at one level of displacement."""
     from ..rectifier import rectify
 
-    rough = [displaced(sketch, level, damaged.rng(i)) for i, sketch in enumerate(damaged.sketches)]
+    far = level * K * QUICKDRAW_CANVAS[0]
+    rough = [unlabelled(displaced(one, far, damaged.rng(i))) for i, one in enumerate(damaged.sketches)]
     guessed = rectify(model, rough, **options)
     told = rectify(model, damaged.told(rough), **options)
     found = {"level": level, **damaged.report(rough, guessed, told)}
@@ -131,7 +125,7 @@ def healed(damaged: Damaged, model, share: float, **options) -> tuple[dict, dict
     from ..redraw import heal
 
     marked = [by_chance(sketch, share, damaged.rng(i)) for i, sketch in enumerate(damaged.sketches)]
-    left = [dataclasses.replace(broken(*one), label=None) for one in marked]
+    left = [unlabelled(broken(*one)) for one in marked]
     masks = [masks for _, masks in marked]
     blank = [blanked(*one) for one in marked]
     guessed = heal(model, blank, lost=masks, **options)
@@ -144,7 +138,7 @@ def completed(damaged: Damaged, model, **options) -> tuple[dict, dict[str, list[
     """Figures and drawings of `complete` from the first half of the strokes."""
     from ..redraw import complete
 
-    halves = [half(sketch) for sketch in damaged.sketches]
+    halves = [unlabelled(half(sketch)) for sketch in damaged.sketches]
     guessed = complete(model, halves, **options)
     told = complete(model, damaged.told(halves), **options)
     found = {"level": 0.5, **damaged.report(halves, guessed, told)}

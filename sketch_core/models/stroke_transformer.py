@@ -65,7 +65,8 @@ class StrokeTransformerConfig:
 class Known(NamedTuple):
     """What is given of each point; all zero where nothing is.
 
-    flag (B, N, 1) 1 = given;  points (B, N, 2) offsets, model units;  pen (B, N, 3) one-hot `PenState`.
+    flag (B, N, 1) 1 = its offset is given;  points (B, N, 2) offsets, model units;  pen (B, N, 3) one-hot
+    `PenState`, which may be given alone.
     """
 
     flag: Tensor
@@ -73,7 +74,7 @@ class Known(NamedTuple):
     pen: Tensor
 
     def features(self) -> Tensor:
-        return torch.cat([self.flag, self.points * self.flag, self.pen * self.flag], dim=-1)  # (B, N, 6)
+        return torch.cat([self.flag, self.points * self.flag, self.pen], dim=-1)  # (B, N, 6)
 
 
 class StrokeTransformer(nn.Module):

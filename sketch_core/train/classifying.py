@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ..arguments import Parser
 from ..data.records import replacing
+from ..hub import load_weights
 from ..weight_file import write_weights
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class ClassifierTraining:
     validate_every: float = 240.0  # seconds, where `steps` is 0
     validate_steps: int = 2000  # or steps, where there is a budget of them
     seed: int = 0
+    init: str = ""  # weights to start from, a name or a file
 
     def __post_init__(self) -> None:
         if not (self.seconds >= 0 and self.steps >= 0 and self.seconds + self.steps > 0):
@@ -153,6 +155,22 @@ class Run:
         with replacing(path) as file:
             file.write(contents.getbuffer())
 
+    def begin(self, checkpoint: Path | None, classes: Sequence[str]) -> None:
+        """From the checkpoint if there is one, else from the weights of `init` if that is given."""
+        if checkpoint is not None and checkpoint.exists():
+            self.resume(checkpoint)
+            log.info("going on from step %d, %.0f s", self.step, self.elapsed)
+        elif self.training.init:
+            weights = load_weights(self.training.init)
+            known = list(weights.metadata.classes)
+            if weights.model.config != self.network.config or known != list(classes):
+                raise ValueError(
+                    f"{self.training.init} is another network than is to be trained, or knows other classes. "
+                    f"Give its own --config and --data, or leave --init out."
+                )
+            for network in (self.network, self.average):
+                network.load_state_dict(weights.model.state_dict())
+
     def resume(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["config"] != self.config:
@@ -201,7 +219,7 @@ def fit(
                 "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if "top1" in name),
             )
             losses = []
-            if figures["top1"] > run.best["top1"]:
+            if score(figures) > score(run.best):
                 weights = {name: value.clone() for name, value in run.average.state_dict().items()}
                 run.best = figures | {"weights": weights}
             if checkpoint is not None:
@@ -210,6 +228,11 @@ def fit(
     run.average.load_state_dict(run.best["weights"])
     figures = {name: value for name, value in run.best.items() if name != "weights"}
     return figures | {"drawings_seen": figures["step"] * run.training.batch}
+
+
+def score(figures: dict) -> float:
+    """What the best weights have most of: right answers, those of damaged drawings counting as much."""
+    return figures["top1"] + figures.get("damaged_top1", 0.0)
 
 
 def chances(labels: np.ndarray, balance: float) -> np.ndarray:
@@ -254,7 +277,7 @@ def command(
     args = parser(prog, description, Config.__name__, Training.__name__).parse_args(argv)
     prepare(args)
     config = Config(**json.loads(args.config))
-    asked = {"seconds": args.seconds, "steps": args.steps, "seed": args.seed}
+    asked = {name: getattr(args, name) for name in ("seconds", "steps", "seed", "init")}
     training = Training(**asked, **json.loads(args.training))
     network, figures, classes = train(args.data, config, training, checkpoint=args.checkpoint)
     write(args, prog, network, figures, classes, dtype=dtype)
@@ -267,6 +290,7 @@ def parser(prog: str, description: str, config: str, training: str) -> Parser:
     p.add_argument("--seconds", type=float, default=0.0, help="time to train for, reading not counted")
     p.add_argument("--steps", type=int, default=0, help="or batches to train for")
     p.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    p.add_argument("--init", default="", help="weights to start from, a name or a file")
     p.add_argument("--checkpoint", type=Path, help="file to go on from and to save to, every few minutes")
     p.add_argument("--force", action="store_true", help="overwrite the file if there is one")
     p.add_argument("--seed", type=int, default=0)
@@ -300,7 +324,7 @@ def write(
     options = "".join(
         f" --{name} {value:g}" for name in ("seconds", "steps") if (value := getattr(args, name))
     )
-    options += f" --seed {args.seed}"
+    options += f" --seed {args.seed}" + (f" --init {args.init}" if args.init else "")
     options += "".join(f" --{k} '{v}'" for k in ("config", "training") if (v := getattr(args, k)) != "{}")
     seen = {name: figures.pop(name) for name in ("step", "seconds", "drawings_seen")}
     metadata = {

@@ -85,19 +85,21 @@ def masked_losses(
     )
 
 
-def random_known(length: Tensor, N: int, generator: torch.Generator) -> Tensor:
-    """(B, N) bool, which points are given in a training drawing: a prefix, a run, or scattered points.
+def random_known(length: Tensor, N: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is given in a training drawing: of which points (B, N) bool the offset, and of which the pen.
 
-    The share given is uniform in 0..0.9. Completing, healing and rectifying ask for these three.
+    A prefix, everything but a run, or scattered points, as completing and healing ask for; a share uniform
+    in 0 to 0.9. Or the pen of all points and no offset, as rectifying asks for.
     """
     B = len(length)
     share = 0.9 * torch.rand(B, 1, generator=generator)
-    kind = torch.randint(0, 3, (B, 1), generator=generator)
+    kind = torch.randint(0, 4, (B, 1), generator=generator)
     n = length[:, None]
     place = torch.arange(N).expand(B, N)
     begin = (share * torch.rand(B, 1, generator=generator) * n).floor()
     scattered = torch.rand(B, N, generator=generator) < share
     prefix = place < share * n
     run = (place < begin) | (place >= begin + (1 - share) * n)  # everything but one gap
-    known = torch.where(kind == 0, prefix, torch.where(kind == 1, run, scattered))
-    return known & (place < n)
+    known = torch.where(kind == 0, prefix, torch.where(kind == 1, run, scattered)) & (kind < 3)
+    real = place < n
+    return known & real, (known | (kind == 3)) & real

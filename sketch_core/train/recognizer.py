@@ -143,9 +143,7 @@ def train_recognizer(
     classes, labels = list(dataset.classes), np.asarray(dataset.labels)
     config = replace(config, classes=len(classes))
     run = raster_run(config, training)
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(checkpoint)
-        log.info("going on from step %d, %.0f s", run.step, run.elapsed)
+    run.begin(checkpoint, classes)
     deep, edges = classifying.deep_classes(labels), classifying.chances(labels, training.balance)
     valid_ink = ink_bytes([valid.sketch(i) for i in range(len(valid))], config)
     cache = build_cache(dataset, config, versions=training.versions, seed=training.seed)

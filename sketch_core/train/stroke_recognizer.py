@@ -1,15 +1,15 @@
 """Trains the stroke recognizer: `python -m sketch_core train stroke-recognizer --data DIR --steps S ...`.
 
 Train split only for training, valid split for choosing the weights, test split never read. Drawings are
-mirrored, turned, squeezed, slanted and thinned as they go into a batch; a batch holds drawings of about one
-length. The loop, its limits and its command line are those of `classifying.py`.
+mirrored, turned, squeezed, slanted and thinned as they go into a batch, and a share of them damaged, so that
+rough, begun and broken drawings are named too; a batch holds drawings of about one length. The loop, its
+limits and its command line are those of `classifying.py`.
 
 Matrices inside blocks learn by Muon, everything else by AdamW, as in `trainer.py`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from ..data.augment import Augmentation
+from ..data.damage import Damage
 from ..data.dataset import StrokeDataset
 from ..models.stroke_classifier import StrokeClassifier, StrokeClassifierConfig
-from ..recognizer import padded
+from ..recognizer import padded, simplified
+from ..strokes import stroke3_to_sketch
 from . import classifying
 from .classifying import ClassifierTraining, Run, fit, validation_figures
 from .trainer import optimizers
-
-log = logging.getLogger(__name__)
 
 GROUP = 8  # batches that are sorted by length together
 
@@ -40,6 +40,12 @@ class StrokeRecognizerTraining(ClassifierTraining):
     stretch: float = 0.15  # augmentation: as in `Augmentation`
     rotation: float = 12.0
     drop: float = 0.15
+    damaged: float = 0.5  # share of the drawings, as in `Damage`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.damaged <= 1:
+            raise ValueError(f"damaged is {self.damaged:g}, wanted a share of 0 to 1.")
 
 
 def stroke_run(config: StrokeClassifierConfig, training: StrokeRecognizerTraining) -> Run:
@@ -63,15 +69,20 @@ def group(
     return list(picked[rng.permutation(GROUP)])
 
 
-def predict(network: StrokeClassifier, dataset: StrokeDataset, batch: int = 512) -> np.ndarray:
-    """(n,) the likeliest class of each drawing."""
-    found = np.zeros(len(dataset), np.int64)
-    order = np.argsort(dataset.lengths, kind="stable")
+def predict(network: StrokeClassifier, drawings: Sequence[np.ndarray], batch: int = 512) -> np.ndarray:
+    """(n,) the likeliest class of each drawing, (m, 3) rows."""
+    found = np.zeros(len(drawings), np.int64)
+    order = np.argsort([len(rows) for rows in drawings], kind="stable")
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
-            found[part] = network(*padded([dataset[i] for i in part])).argmax(1).numpy()
+            found[part] = network(*padded([drawings[i] for i in part])).argmax(1).numpy()
     return found
+
+
+def harmed(rows: np.ndarray, rng: np.random.Generator, max_points: int) -> np.ndarray:
+    """(m, 3) rows of a drawing of (n, 3) rows once it is damaged, as the network then sees it."""
+    return simplified(Damage()(stroke3_to_sketch(rows), rng), max_points)
 
 
 def train_stroke_recognizer(
@@ -87,9 +98,7 @@ def train_stroke_recognizer(
     dataset, valid = dataset.at_most(config.max_points), valid.at_most(config.max_points)
     classes, labels = list(dataset.classes), np.asarray(dataset.labels)
     run = stroke_run(replace(config, classes=len(classes)), training)
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(checkpoint)
-        log.info("going on from step %d, %.0f s", run.step, run.elapsed)
+    run.begin(checkpoint, classes)
     deep, edges = classifying.deep_classes(labels), classifying.chances(labels, training.balance)
     augment = Augmentation(training.stretch, training.rotation, training.drop)
     groups: dict[int, list[np.ndarray]] = {}
@@ -102,10 +111,21 @@ def train_stroke_recognizer(
         picked = groups[k][step % GROUP]
         rng = np.random.default_rng([training.seed, 2, step])
         drawings = [mirrored(augment(dataset[i], rng), rng) for i in picked]
+        for hit in np.flatnonzero(rng.random(len(drawings)) < training.damaged):
+            drawings[hit] = harmed(drawings[hit], rng, config.max_points)
         return padded(drawings), torch.from_numpy(labels[picked])
 
+    whole = list(valid)
+    rng = np.random.default_rng([training.seed, 3])
+    broken = [harmed(rows, rng, config.max_points) for rows in whole] if training.damaged else []
+
     def check(network: nn.Module) -> dict[str, float]:
-        return validation_figures(predict(network, valid), np.asarray(valid.labels), deep)
+        """Of whole drawings, and of the same ones damaged."""
+        targets = np.asarray(valid.labels)
+        figures = validation_figures(predict(network, whole), targets, deep)
+        if broken:
+            figures["damaged_top1"] = float((predict(network, broken) == targets).mean())
+        return figures
 
     figures = fit(run, batch, check, checkpoint)
     return run.average, figures, classes

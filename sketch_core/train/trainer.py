@@ -119,8 +119,8 @@ class Trainer:
         eps = coloured(torch.randn(B, noise_points(config, N), 2, generator=generator), config)
         dropped = torch.rand(B, generator=generator) < (0 if clean_class else c.class_dropout)
         share = c.known if self.completes and not clean_class else 0
-        known = torch.rand(B, 1, generator=generator) < share
-        known = random_known(batch.length, N, generator) & known
+        some = torch.rand(B, 1, generator=generator) < share
+        known, pens = (given & some for given in random_known(batch.length, N, generator))
         label = torch.where(dropped, self.network.config.num_classes, batch.label)
         real = torch.arange(N) < batch.length[:, None]
         free = real & ~known
@@ -129,10 +129,11 @@ class Trainer:
 
         device = c.device
         x0, eps, level, t = (v[rows].to(device) for v in (batch.points, eps, level, t.float()))
-        known, free, real = (v[rows].to(device) for v in (known, free, real))
+        known, pens, free, real = (v[rows].to(device) for v in (known, pens, free, real))
         label, length, pen = (v[rows].to(device) for v in (label, batch.length, batch.pen))
         x_t = noised(x0, eps, level) * real[..., None]
-        given = Known(known[..., None].float(), x0, nn.functional.one_hot(pen, len(PenState)).float())
+        one_hot = nn.functional.one_hot(pen, len(PenState)) * pens[..., None]
+        given = Known(known[..., None].float(), x0, one_hot.float())
         told = Condition(label, length, given if self.completes else None)
         wanted, pen = self.wanted(x_t, t, told, x0, eps, pen, known)
         with self.autocast():
