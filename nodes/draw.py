@@ -176,7 +176,7 @@ class SketchSampler(io.ComfyNode):
                     optional=True,
                     tooltip="From Guided Rectifier: drawings that are followed, `count` for each. Class and "
                     "number of points are then the guide's (points are this node's for a guide by picture). "
-                    "Rough drawings are followed closest with ddim and a guidance of 3.",
+                    "Rough drawings are followed closest with ddim.",
                 ),
             ],
             outputs=[

@@ -45,7 +45,7 @@ from .strokes import (
 )
 
 STRENGTH = 0.5  # as rough as it looks
-GUIDANCE = 3.0  # of rough drawings, unless the model wants none: the class has to say what the lines do not
+GUIDANCE = 3.0  # of rough drawings where noise is on offsets, unless the model wants none
 FOLLOW = ("strokes", "picture")
 
 CLEAN = 4.0  # units of 255 that a point of a clean drawing lies off the line between its neighbours ...
@@ -194,14 +194,15 @@ def sample_guided(
 
 
 def sampling_of(model: SketchModel) -> dict:
-    """How drawings are rectified unless told otherwise: the model's own settings, with more guidance.
+    """How drawings are rectified unless told otherwise: the model's own settings, but for two things.
 
-    Where noise is on places, a rough drawing has all the noise that a walk begins with. DDIM adds no other,
-    and what it draws is as often recognized and nearer to the user's.
+    Where noise is on places, a rough drawing has nearly all the noise that a walk begins with. DDIM adds no
+    other, and what it draws is as often recognized and nearer to the user's. Where it is on offsets, there is
+    more guidance.
     """
     own = model.sampling
     if spread_of_places(model.network.config) is not None:
-        own = own | {"sampler": "ddim"}
+        return own | {"sampler": "ddim"}
     return own if own["guidance"] == 1 else own | {"guidance": max(own["guidance"], GUIDANCE)}
 
 
