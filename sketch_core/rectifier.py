@@ -1,9 +1,13 @@
 """Guided rectifying: a rough drawing in, the same drawing out, done well, still as strokes.
 
-The model draws from pure noise, with as many points as the user's drawing has, and every prediction of it on
-the way is brought towards the user's own places (`guidance.anchored`): the best compromise between what the
-model knows of how things are drawn and a hand that was off by so much at every point. How much that is, is
-estimated from the drawing: a shaky line zigzags.
+A hand that is off by so much at every point does what the forward process does where noise is on places. So a
+model with such noise begins with the user's own points, at the time when noise is that large, and draws from
+there, told where the pen lifts: from the posterior, of what people draw, given these points. A model with
+noise on offsets draws from pure noise instead, and every prediction on the way is brought towards the user's
+places (`guidance.anchored`). How much a hand is off is estimated from the drawing: a shaky line zigzags.
+
+The paper pulls by the gradient of a perceptual distance between pictures instead. That is `follow="picture"`
+here, for drawings whose strokes mean nothing.
 
 Limits: one class a drawing; the number and order of points are the user's, unless only the picture is
 followed; a drawing is taken to be equally rough everywhere.

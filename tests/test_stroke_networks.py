@@ -12,7 +12,18 @@ import torch.nn.functional as F
 from sketch_core.models import architecture_of, create_model
 from sketch_core.models.stroke_birnn import StrokeBiRNN
 from sketch_core.models.stroke_transformer import StrokeTransformer
-from tests.tiny import LENGTH, ON_PLACES, B, N, batch, real, same, tiny_birnn, tiny_transformer
+from tests.tiny import (
+    LENGTH,
+    ON_PLACES,
+    B,
+    N,
+    batch,
+    check_gradients,
+    real,
+    same,
+    tiny_birnn,
+    tiny_transformer,
+)
 
 ARCHITECTURES = {StrokeTransformer: "stroke_transformer", StrokeBiRNN: "stroke_birnn"}
 
@@ -28,19 +39,7 @@ def network(request) -> StrokeTransformer | StrokeBiRNN:
 
 
 def test_gradients_arrive_at_the_points_and_at_every_parameter(network):
-    network, told = network.requires_grad_(True), batch()
-    told["x"].requires_grad_(True)
-    points, pen = network(**told)
-    (real(points).square().sum() + real(pen).square().sum()).backward()
-    silent = [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
-    ]
-    assert silent == []
-    inside = torch.arange(N) < LENGTH[:, None]
-    assert told["x"].grad[inside].all()
-    assert not told["x"].grad[~inside].any()
+    check_gradients(network)
 
 
 # ---- what reaches the output, and what does not ---------------------------------------------------

@@ -27,7 +27,19 @@ from sketch_core.models.stroke_transformer import (
     rotary,
     rotate,
 )
-from tests.tiny import CONFIG, LENGTH, ON_PLACES, B, N, batch, normal, real, same, tiny_transformer
+from tests.tiny import (
+    CONFIG,
+    LENGTH,
+    ON_PLACES,
+    B,
+    N,
+    batch,
+    check_gradients,
+    normal,
+    real,
+    same,
+    tiny_transformer,
+)
 
 
 def nothing_known() -> Known:
@@ -121,20 +133,7 @@ def test_a_fresh_network_predicts_no_offsets_and_its_blocks_pass_everything_on()
 
 
 def test_gradients_arrive_at_the_points_and_at_every_parameter():
-    network = tiny_transformer().requires_grad_(True)
-    told = batch()
-    told["x"].requires_grad_(True)
-    points, pen = network(**told, known=some_known())
-    (real(points).square().sum() + real(pen).square().sum()).backward()
-    silent = [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
-    ]
-    assert silent == []
-    inside = torch.arange(N) < LENGTH[:, None]
-    assert told["x"].grad[inside].all()
-    assert not told["x"].grad[~inside].any()
+    check_gradients(tiny_transformer(), known=some_known())
 
 
 def test_gradients_arrive_at_what_is_known():

@@ -54,3 +54,20 @@ def real(output: torch.Tensor) -> torch.Tensor:
 
 def same(a, b) -> bool:
     return all(torch.equal(real(p), real(q)) for p, q in zip(a, b, strict=True))
+
+
+def check_gradients(network: torch.nn.Module, **known) -> None:
+    """Those of what it says of real points arrive at every parameter and at these points, no other."""
+    network, told = network.requires_grad_(True), batch()
+    told["x"].requires_grad_(True)
+    points, pen = network(**told, **known)
+    (real(points).square().sum() + real(pen).square().sum()).backward()
+    silent = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert silent == []
+    inside = torch.arange(N) < LENGTH[:, None]
+    assert told["x"].grad[inside].all()
+    assert not told["x"].grad[~inside].any()
