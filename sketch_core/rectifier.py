@@ -123,9 +123,10 @@ def rectify(
 
     strength    0 gives it back, bit for bit; 1/2 moves points as far as it looks rough; 1 is free.
     follow, class_name  as in `Guide`. The result's label says what it was taken for.
-    recognizer  names drawings whose class nobody says; None: both embedded ones together.
+    recognizer  names drawings whose class nobody says, as `naming.py` has it; None: the embedded ones.
     sampling    steps, sampler, schedule, guidance, detail, batch_size and on_step, as in
-                `SketchModel.sample`; detail only where the picture is followed.
+                `SketchModel.sample`, but `sampling_of` says what None means; detail only where the picture
+                is followed. With noise on places, only the steps below a drawing's own noise are taken.
 
     Results have the points that the model was given: a line of hundreds is drawn again with fewer.
     """
@@ -161,7 +162,7 @@ def sample_guided(
     `on_step` hears of the redrawings by which drawings are named, too.
     """
     given = {"steps": steps, "sampler": sampler, "schedule": schedule, "guidance": guidance}
-    given = sampling_of(model) | {name: value for name, value in given.items() if value is not None}
+    given = sampling_of(model, guide) | {name: value for name, value in given.items() if value is not None}
     steps, sampler, schedule, guidance = model.settled(**given)
     model.check(count, start, seed, sampler, guidance, detail, batch_size)
     stride = model.placement(schedule, steps)
@@ -197,16 +198,16 @@ def sample_guided(
     return _latent(model, found, frames, list(map(model.name_of, labels)), seed, indices)
 
 
-def sampling_of(model: SketchModel) -> dict:
+def sampling_of(model: SketchModel, guide: Guide) -> dict:
     """How drawings are rectified unless told otherwise: the model's own settings, but for two things.
 
-    Where noise is on places, a rough drawing has nearly all the noise that a walk begins with. DDIM adds no
-    other, and what it draws is as often recognized and nearer to the user's. Where it is on offsets, there is
-    more guidance.
+    Where noise is on places, strokes that are followed have nearly all the noise that a walk begins with.
+    DDIM adds no other, and what it draws is as often recognized and nearer to the user's. Where it is on
+    offsets, there is more guidance.
     """
     own = model.sampling
     if spread_of_places(model.network.config) is not None:
-        return own | {"sampler": "ddim"}
+        return own | ({"sampler": "ddim"} if guide.follow == "strokes" and guide.strength < 1 else {})
     return own if own["guidance"] == 1 else own | {"guidance": max(own["guidance"], GUIDANCE)}
 
 

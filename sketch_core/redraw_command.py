@@ -125,7 +125,12 @@ def rectify(args: argparse.Namespace, line: Any) -> None:
         guide = rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
         return naming.made_to_name(model, rectifier.hard_to_name(model, guide))
 
-    own = {"before": before, "sampling_of": rectifier.sampling_of}
+    def sampling_of(model: Any, sources: Sequence) -> dict[str, Any]:
+        return rectifier.sampling_of(
+            model, rectifier.Guide(tuple(sources), class_name=args.class_name, **options)
+        )
+
+    own = {"before": before, "sampling_of": sampling_of}
     _redraw(args, line, rectifier.rectify, options, read(args, line), **own)
 
 
@@ -215,7 +220,7 @@ def _redraw(
     sources: list,
     *,
     before: Callable[[Any, Sequence], int] = lambda model, sources: 0,
-    sampling_of: Callable[[Any], dict[str, Any]] = lambda model: model.sampling,
+    sampling_of: Callable[[Any, Sequence], dict[str, Any]] = lambda model, sources: model.sampling,
 ) -> None:
     """`count` drawings of each source by a verb of redraw.py or rectifier.py, written.
 
@@ -231,7 +236,7 @@ def _redraw(
         )
     model = knitter.load(args.model)
     given = {key: getattr(args, key) for key in ("steps", "sampler", "schedule", "guidance")}
-    settings = sampling_of(model) | {key: value for key, value in given.items() if value is not None}
+    settings = sampling_of(model, sources) | {key: value for key, value in given.items() if value is not None}
     made = {"count": args.count, "start": args.start, "seed": args.seed}
     several = len(sources) > 1
     wanted = [(i, k) for i in range(len(sources)) for k in range(args.start, args.start + args.count)]

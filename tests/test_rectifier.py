@@ -115,7 +115,7 @@ def test_strength_1_is_the_model_s_own_drawing(either):
     latent = sample_guided(either, Guide((source,), 1.0), seed=3, start=2, **FEW)
     n = len(bring(source, size_of_whole(source), either.longest))
     told = Condition(torch.tensor([either.label("cat")]), torch.tensor([n]))
-    options = {"guidance": 1.0, "sampler": rectifier.sampling_of(either)["sampler"]}
+    options = {"guidance": 1.0}  # it begins in noise, and the sampler is the model's
     free = either.walk(told, [sketch_generator(3, 2)], uniform(FEW["steps"]), **options)
     assert torch.equal(latent.points, free.points)
     assert torch.equal(latent.pen, free.pen)
@@ -196,7 +196,7 @@ def test_the_class_is_followed_closely_unless_the_model_wants_no_guidance(either
     least = DEFAULTS["guidance"] if spread_of_places(either.network.config) else rectifier.GUIDANCE
     for asked, wanted in (({}, least), ({"guidance": 4.0}, 4.0), ({"guidance": 1.0}, 1.0)):
         own = SketchModel("tiny", either.network, replace(METADATA, sampling={"steps": 4, **asked}))
-        assert rectifier.sampling_of(own)["guidance"] == wanted
+        assert rectifier.sampling_of(own, Guide((source,)))["guidance"] == wanted
         seen.append(rectify(own, source))
         assert seen[-1] == rectify(own, source, guidance=wanted, steps=4)
     assert seen[0] != seen[1] != seen[2]
@@ -338,8 +338,11 @@ def test_free_it_is_told_nothing(places, monkeypatch):
 
 def test_noise_on_the_way_is_added_only_if_it_is_asked_for(model, places):
     source, options = displaced(polygon(), 0.1), FEW | {"steps": 60, "strength": 0.3}
-    assert rectifier.sampling_of(places)["sampler"] == "ddim"
-    assert rectifier.sampling_of(model) == model.sampling | {"guidance": rectifier.GUIDANCE}
+    guide = Guide((source,))
+    assert rectifier.sampling_of(places, guide)["sampler"] == "ddim"
+    for free in ({"follow": "picture"}, {"strength": 1.0}):  # these begin in noise
+        assert rectifier.sampling_of(places, replace(guide, **free)) == places.sampling
+    assert rectifier.sampling_of(model, guide) == model.sampling | {"guidance": rectifier.GUIDANCE}
     plain = rectify(places, source, seed=1, **options)
     assert plain == rectify(places, source, sampler="ddim", seed=1, **options)
     again = rectify(places, source, seed=2, **options)  # however closely it is followed, each is another one

@@ -416,7 +416,7 @@ def test_init_refuses_what_does_not_fit(data, tmp_path):
 # ---- several processes
 
 WORKER = """
-import json, sys
+import json, os, sys
 import torch, torch.distributed as dist
 from sketch_core.train.config import TrainConfig
 from sketch_core.train.loop import train
@@ -431,8 +431,10 @@ def heard(self, factor):
     return loss
 Trainer.one_step = heard
 train(TrainConfig(**options))
-dist.destroy_process_group()
-json.dump(shares, open(f"{store}.{rank}", "w"))
+with open(f"{store}.{rank}", "w") as file:
+    json.dump(shares, file)
+dist.barrier()
+os._exit(0)  # gloo's threads now and then abort a process that tears them down
 """
 
 
